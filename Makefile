@@ -1,0 +1,92 @@
+# From a machine with Python 3.11+ and make: `make book` builds the book, `make test` checks everything.
+# PYTHON=/path/to/python picks another interpreter for the virtual environment.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PAGES := _build/html
+
+# Small SVDs are up to 500 times slower when OpenBLAS threads compete; hash order must not reach an output.
+export OPENBLAS_NUM_THREADS := 1
+export PYTHONHASHSEED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export MPLBACKEND := agg
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lint types test-package test-book test-chapters execute lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make book     build $(PAGES)/index.html from nothing"
+	@echo "make test     check everything: code, types, package, pages, and every output of every chapter"
+	@echo "make lint     check and format-check code and notebooks"
+	@echo "make execute  run every chapter from scratch and write its outputs"
+	@echo "make lock     write requirements.txt from pyproject.toml (LOCK=--upgrade: newest versions)"
+	@echo "make clean    remove what make made: $(VENV), _build and the tools' caches"
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+# The first interpreter that is new enough, is not too new for TensorFlow, and can make environments.
+SUITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@set -eu; suitable=; \
+	for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+	  if "$$candidate" -c "$(SUITS)" >/dev/null 2>&1; then suitable=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$suitable" ]; then \
+	  echo "No suitable Python: need 3.11, 3.12 or 3.13 with venv and ensurepip (Debian: python3-venv)." >&2; \
+	  echo "Tried: $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python). Set PYTHON=/path/to/python." >&2; \
+	  exit 1; \
+	fi; \
+	set -x; \
+	"$$suitable" -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet -r requirements.txt; \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# --- the book --------------------------------------------------------------------------------------------------------
+
+# Always --all: an incremental build passes -W falsely.
+book: $(INSTALLED)
+	$(BIN)/jupyter-book build -W -n --keep-going --all .
+	@echo
+	@echo "The book is at $(CURDIR)/$(PAGES)/index.html: open it in a browser."
+
+execute: $(INSTALLED)
+	$(BIN)/python -m book.execute
+
+# --- the checks ------------------------------------------------------------------------------------------------------
+
+test: lint types test-package test-book test-chapters
+	@echo
+	@echo "Everything was checked."
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+test-package: $(INSTALLED)
+	$(BIN)/python -m pytest tests/package
+
+test-book: $(INSTALLED) book
+	$(BIN)/python -m pytest tests/book
+
+# One worker per notebook: its cells share a kernel.
+test-chapters: $(INSTALLED)
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p book.nbval_tolerance \
+	  -n 2 --dist loadfile chapters/
+
+# --- the lock --------------------------------------------------------------------------------------------------------
+
+# Keeps the versions that still fit; LOCK=--upgrade takes the newest.
+lock: $(INSTALLED)
+	$(BIN)/uv pip compile pyproject.toml --group lock --extra book --extra test --universal --python-version 3.11 \
+	  --fork-strategy fewest --custom-compile-command "make lock" --quiet --output-file requirements.txt $(LOCK)
+
+clean:
+	rm -rf $(VENV) _build .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find book chapters physgrad_tf tests -name __pycache__ -prune -exec rm -rf {} +

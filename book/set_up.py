@@ -1,0 +1,85 @@
+"""The set-up cell: the first code cell of every notebook, the same everywhere, with the address from `_config.yml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+import yaml
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+CONFIG = Path(__file__).resolve().parents[1] / "_config.yml"
+UNSET = "https://github.com/set--me/physgrad-tf"  # GitHub allows no two hyphens in a row: nobody can register it
+TAG = "set-up"
+
+_TEMPLATE = Template("""\
+# Find physgrad_tf: installed, in a folder above this one, or in a clone made here (Colab). Nothing is installed.
+# Then import what the chapter uses, fix the random seeds, and set one style for all figures.
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("physgrad_tf") is None:
+    above = (folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "physgrad_tf/__init__.py").is_file())
+    home = next(above, Path("physgrad-tf").resolve())
+    if not (home / "physgrad_tf").is_dir():
+        address = os.environ.get("PHYSGRAD_REPOSITORY", "$address")
+        clone = ["git", "clone", "--quiet", "--depth=1", address, str(home)]
+        ask_nothing = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+        done = subprocess.run(clone, env=ask_nothing, capture_output=True, text=True)
+        if done.returncode != 0:
+            advice = "Set the environment variable PHYSGRAD_REPOSITORY to the book's address and run this cell again."
+            raise RuntimeError(f"Could not clone {address}. {advice} Git said: {done.stderr.strip()}")
+    sys.path.insert(0, str(home))
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+
+import physgrad_tf as pg
+from physgrad_tf.claims import claim
+
+keras.utils.set_random_seed(0)
+pg.plotting.use_style()""")
+
+
+def repository_address() -> str:
+    """Returns the repository's address as `_config.yml` has it.
+
+    Raises:
+        ValueError: If it is no plain `https://` address: a `.git` or `/` at its end would break the links to Colab.
+    """
+    address = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]["url"]
+    if not address.startswith("https://") or address.endswith((".git", "/")) or set(address) & set("\"'\\ {}"):
+        raise ValueError(
+            f"repository.url in {CONFIG.name} is {address!r}; expected an https:// address without .git or / at its end"
+        )
+    return address
+
+
+def cell_source() -> str:
+    """Returns the source of the set-up cell."""
+    return _TEMPLATE.substitute(address=repository_address())
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Lets the build say at its end that the repository's address is unset."""
+    from sphinx.util import logging  # the notebooks' runner needs the cell, not Sphinx
+
+    def say_if_unset(app: Sphinx, exception: Exception | None) -> None:
+        if repository_address() == UNSET:
+            logging.getLogger(__name__).info(
+                "The repository's address is not set: Colab and source links lead nowhere until repository.url in "
+                "%s names it. Then run `make execute` and `make book`.",
+                CONFIG.name,
+                color="yellow",
+            )
+
+    app.connect("build-finished", say_if_unset)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
