@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 CONFIG = Path(__file__).resolve().parents[1] / "_config.yml"
-UNSET = "https://github.com/set--me/physgrad-tf"  # GitHub allows no two hyphens in a row: nobody can register it
 TAG = "set-up"
+UNSET_OWNER = "set--me"  # GitHub allows no two hyphens in a row: nobody can register it
 
 _TEMPLATE = Template("""\
 # Find physgrad_tf: installed, in a folder above this one, or in a clone made here (Colab). Nothing is installed.
@@ -73,7 +73,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     from sphinx.util import logging  # the notebooks' runner needs the cell, not Sphinx
 
     def say_if_unset(app: Sphinx, exception: Exception | None) -> None:
-        if repository_address() == UNSET:
+        if f"/{UNSET_OWNER}/" in repository_address():
             logging.getLogger(__name__).info(
                 "The repository's address is not set: Colab and source links lead nowhere until repository.url in "
                 "%s names it. Then run `make execute` and `make book`.",
