@@ -1,0 +1,1 @@
+"""What makes the book: the runner of its chapters, the claims ledger, the comparison of outputs within tolerances."""

@@ -1,0 +1,134 @@
+"""Execute chapters from scratch and store their outputs: `python -m book.execute [NOTEBOOK …]`, by default all of them.
+
+What is written depends on the sources and the outputs only, so that two runs with equal outputs give equal bytes. A
+chapter that fails is left as it was.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+from book.set_up import TAG, cell_source
+from book.timings import Run, here, read, write
+from book.toc import ROOT, notebooks
+
+CELL_TIMEOUT = 300  # seconds; the budget of a whole chapter is 120
+NOTEBOOK_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+}
+
+
+class ChapterFailed(Exception):
+    """A chapter did not run to its end; the message says which, where and why."""
+
+
+def prepare(notebook: NotebookNode, set_up: str) -> NotebookNode:
+    """The notebook as it goes into the kernel: current set-up cell, no outputs, ids that depend on the content alone.
+
+    Raises:
+        ValueError: when the first code cell, and no other, does not carry the tag `set-up`.
+    """
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    tagged = [cell for cell in code if TAG in cell.metadata.get("tags", [])]
+    if len(tagged) != 1 or tagged[0] is not code[0]:
+        raise ValueError(f"expected the tag {TAG!r} on the first code cell and on no other, found {len(tagged)}")
+    tagged[0].source = set_up
+    for cell in code:
+        cell.outputs = []
+        cell.execution_count = None
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        content = f"{cell.cell_type}\n{cell.source}"
+        repeat = seen[content] = seen.get(content, 0) + 1
+        cell.id = hashlib.sha256(f"{repeat}\n{content}".encode()).hexdigest()[:12]
+    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def execute(path: Path, set_up: str, progress: str = "") -> None:
+    """Run one notebook from scratch in a fresh kernel, in its own folder, and replace the file when it succeeded.
+
+    Raises:
+        ChapterFailed: when a cell raises or takes too long, or the kernel dies. The file is left as it was.
+    """
+    notebook = prepare(nbformat.read(path, as_version=4), set_up)
+    n_cells = len(notebook.cells)
+    position = 0
+
+    def show(cell: NotebookNode, cell_index: int) -> None:
+        nonlocal position
+        position = cell_index
+        if sys.stdout.isatty():
+            print(f"\r{progress} … cell {cell_index + 1} of {n_cells}\033[K", end="", flush=True)
+
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        record_timing=False,
+        coalesce_streams=True,
+        on_cell_start=show,
+    )
+    # With this variable set ipykernel leaves file descriptor 2 alone: TensorFlow's C++ log lines, which carry the time of
+    # day, stay out of the outputs. The check of the outputs runs its kernels the same way.
+    environment = os.environ | {"PYTEST_CURRENT_TEST": "x", "OPENBLAS_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as log:
+        try:
+            client.execute(env=environment, stderr=log)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            log.seek(0)
+            said = log.read().decode(errors="replace")
+            source = notebook.cells[position].source
+            raise ChapterFailed(
+                f"{path}, cell {position} (counted from 0):\n\n{source}\n\n{error}\nThe kernel's own log:\n{said}"
+            ) from error
+    # Written next to it and moved: an interrupted run never leaves half a chapter.
+    unfinished = path.with_suffix(".unfinished")
+    nbformat.write(notebook, unfinished)
+    os.replace(unfinished, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Execute the chapters named on the command line, or all; 0 when all of them ran."""
+    parser = argparse.ArgumentParser(prog="python -m book.execute", description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every notebook of _toc.yml")
+    asked = [path.resolve() for path in parser.parse_args(arguments).notebooks]
+    listed = notebooks(ROOT)
+    for path in asked:
+        if path not in [ROOT / page for page in listed]:
+            parser.error(f"{path} is not a notebook of _toc.yml")
+    chosen = [page for page in listed if not asked or ROOT / page in asked]
+    set_up = cell_source()
+    for number, page in enumerate(chosen, start=1):
+        progress = f"[{number}/{len(chosen)}] {page}"
+        print(progress, end="", flush=True)
+        start = time.monotonic()
+        try:
+            execute(ROOT / page, set_up, progress)
+        except (ChapterFailed, ValueError) as error:
+            print(f"\n\nFAILED {page}; its file is left as it was.\n{error}", file=sys.stderr)
+            return 1
+        seconds = time.monotonic() - start
+        print(f"\r{progress}: {seconds:.1f} s" if sys.stdout.isatty() else f": {seconds:.1f} s", flush=True)
+        run = Run(round(seconds, 1), datetime.now(UTC).date().isoformat(), here())
+        write(read(ROOT) | {page.as_posix(): run}, ROOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

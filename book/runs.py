@@ -1,0 +1,64 @@
+"""Sphinx extension: the directive `runs`, which shows what was executed, with which versions, where, for how long."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import ExtensionMetadata
+
+from book.timings import TIMINGS, distinct, read
+from book.toc import title
+
+
+class Runs(SphinxDirective):
+    """`{runs}`: seconds per chapter, then versions and machine, from the record that `python -m book.execute` keeps."""
+
+    def run(self) -> list[nodes.Node]:
+        root = Path(self.env.srcdir)
+        self.env.note_dependency(str(root / TIMINGS))
+        runs = read(root)
+        if not runs:
+            return [nodes.paragraph(text="No chapter has been executed yet.")]
+        environments = distinct(runs)
+        rows: list[list[nodes.Node | str]] = []
+        for chapter, run in runs.items():
+            self.env.note_dependency(str(root / chapter))
+            name = nodes.Text(title(Path(chapter), root))
+            target = Path(chapter).with_suffix("").as_posix()
+            link = make_refnode(self.env.app.builder, self.env.docname, target, "", name)
+            rows.append([link, f"{run.seconds:.0f}", run.date, str(environments.index(run.environment) + 1)])
+        total = sum(run.seconds for run in runs.values())
+        rows.append(["All chapters", f"{total:.0f}", "", ""])
+        content: list[nodes.Node] = [_table(["Chapter", "Seconds", "Run on", "With"], rows)]
+        for number, environment in enumerate(environments, start=1):
+            content.append(nodes.rubric(text=f"Versions and machine {number}"))
+            pairs = [*environment.versions.items(), *environment.machine.items()]
+            content.append(_table(["What", "Which"], [list(pair) for pair in pairs]))
+        return content
+
+
+def _table(head: list[str], rows: Iterable[list[nodes.Node | str]]) -> nodes.table:
+    table = nodes.table()
+    group = nodes.tgroup(cols=len(head))
+    group += [nodes.colspec(colwidth=1) for _ in head]
+    group += nodes.thead("", _row(head))
+    group += nodes.tbody("", *[_row(row) for row in rows])
+    table += group
+    return table
+
+
+def _row(cells: Iterable[nodes.Node | str]) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        content = nodes.Text(cell) if isinstance(cell, str) else cell
+        row += nodes.entry("", nodes.paragraph("", "", content))
+    return row
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Register the directive."""
+    app.add_directive("runs", Runs)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
