@@ -1,0 +1,43 @@
+"""What a simulator must offer, and what the book's own simulators share."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import tensorflow as tf
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """A differentiable map from x [batch, n] to y [batch, m]."""
+
+    def simulate(self, x: Any, inputs: Any = None) -> tf.Tensor:
+        """Return y = P(x). `inputs` is what else the system was given, such as a start state; it may be ignored."""
+        ...
+
+
+@runtime_checkable
+class InvertibleSimulator(Simulator, Protocol):
+    """A simulator with an inverse near a known point."""
+
+    def local_inverse(self, y: Any, x_guess: Any, inputs: Any = None) -> tf.Tensor:
+        """Return the x closest to `x_guess` with P(x) = y."""
+        ...
+
+
+class SavedByFields:
+    """Lets Keras save and load a frozen dataclass by its fields, and lets a simulator be called like a function."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields, by name."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A simulator with these fields."""
+        return cls(**config)
+
+    def __call__(self, x: Any, inputs: Any = None) -> tf.Tensor:
+        """Return y = P(x); the same as `simulate`."""
+        return self.simulate(x, inputs)  # type: ignore[attr-defined]

@@ -1,0 +1,146 @@
+"""Spectral powers of a matrix: A ↦ V f(Σ) Uᵀ for A = U Σ Vᵀ.
+
+One exponent p names the whole family. With f(σ) = σᵖ on the singular values that are kept,
+
+========= ===================== =============================================
+p         V Σᵖ Uᵀ               step it gives when A is a Jacobian
+========= ===================== =============================================
++1        Aᵀ                    gradient descent
+0         transposed polar      orthogonalised: all directions equally long
+          factor
+−1/2      half-inverse          half-inverse gradient
+−1        pseudo-inverse        Gauss-Newton
+========= ===================== =============================================
+
+Which singular values are kept is decided by `rcond`, relative to the largest one of the same matrix, so that A ↦ cA
+keeps the same ones. Two modes treat the others: "truncate" sets f to zero there, "clamp" takes σ·max(σ, τ)^(p−1) with
+τ = rcond·σ_max, which equals σᵖ above τ and falls to zero with σ below it. In both modes f(0) = 0 for every p.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from physgrad_tf import validation
+
+__all__ = ["apply_spectral_power", "half_inverse", "pseudo_inverse", "spectral_filter", "spectral_power"]
+
+Mode = Literal["truncate", "clamp"]
+
+
+def spectral_power(matrix: Any, exponent: float, *, rcond: float | None = None, mode: Mode = "truncate") -> tf.Tensor:
+    """V f(Σ) Uᵀ of one matrix or a batch of them, by `tf.linalg.svd`.
+
+    Args:
+        matrix: A, [..., m, n], float32 or float64, finite.
+        exponent: p in f(σ) = σᵖ.
+        rcond: singular values at or below rcond·σ_max are noise. None takes max(m, n)·ε of the dtype. In float32 the
+            singular vectors of values below about 1e-6·σ_max carry no information, whatever `rcond` keeps.
+        mode: "truncate" or "clamp", see the module's head.
+
+    Returns:
+        The matrix [..., n, m], in units of A to the power p.
+
+    Raises:
+        TypeError: if `matrix` is not floating or a number is not a number.
+        ValueError: if `matrix` has fewer than two dimensions or an empty one, or holds NaN or Inf; if `rcond` is
+            negative or not below 1, or `mode` is unknown.
+    """
+    s, u, v = decompose(matrix)
+    f = spectral_filter(s, exponent, rcond=resolution(s, u, v) if rcond is None else rcond, mode=mode)
+    return tf.matmul(v * f[..., tf.newaxis, :], u, transpose_b=True)  # (V f(Σ)) Uᵀ
+
+
+def apply_spectral_power(
+    matrix: Any, vector: Any, exponent: float, *, rcond: float | None = None, mode: Mode = "truncate"
+) -> tf.Tensor:
+    """V f(Σ) Uᵀ g without forming the matrix.
+
+    Args:
+        matrix: A, [..., m, n].
+        vector: g, [..., m], of the same dtype.
+        exponent: p in f(σ) = σᵖ.
+        rcond: as in `spectral_power`.
+        mode: as in `spectral_power`.
+
+    Returns:
+        The vector [..., n].
+
+    Raises:
+        TypeError: as `spectral_power`, or if the dtypes differ.
+        ValueError: as `spectral_power`, or if `vector` does not fit the rows of `matrix`.
+    """
+    matrix = validation.floating("matrix", matrix)
+    vector = validation.floating("vector", vector)
+    if vector.dtype != matrix.dtype:
+        raise TypeError(f"vector must have the dtype of matrix, {matrix.dtype.name}, got {vector.dtype.name}.")
+    s, u, v = decompose(matrix)
+    if vector.shape.rank != matrix.shape.rank - 1 or not vector.shape.is_compatible_with(matrix.shape[:-1]):
+        raise ValueError(f"vector must have shape {matrix.shape[:-1]} for a matrix {matrix.shape}, got {vector.shape}.")
+    f = spectral_filter(s, exponent, rcond=resolution(s, u, v) if rcond is None else rcond, mode=mode)
+    vector = validation.finite("vector", vector)
+    w = tf.linalg.matvec(u, vector, transpose_a=True)  # g → Uᵀg
+    return tf.linalg.matvec(v, f * w)  # Uᵀg → V f(Σ) Uᵀg
+
+
+def pseudo_inverse(matrix: Any, *, rcond: float | None = None, mode: Mode = "truncate") -> tf.Tensor:
+    """V Σ⁻¹ Uᵀ, the Moore-Penrose pseudo-inverse: `spectral_power` with exponent −1."""
+    return spectral_power(matrix, -1.0, rcond=rcond, mode=mode)
+
+
+def half_inverse(matrix: Any, *, rcond: float | None = None, mode: Mode = "truncate") -> tf.Tensor:
+    """V Σ^(−1/2) Uᵀ, the half-inverse (Schnell, Holl and Thuerey, ICLR 2022): `spectral_power` with exponent −1/2."""
+    return spectral_power(matrix, -0.5, rcond=rcond, mode=mode)
+
+
+def spectral_filter(singular_values: Any, exponent: float, *, rcond: float, mode: Mode = "truncate") -> tf.Tensor:
+    """f(σ), the power of the singular values that are kept.
+
+    Args:
+        singular_values: σ ≥ 0, [..., k], float32 or float64.
+        exponent: p.
+        rcond: relative threshold in [0, 1); τ = rcond·max σ along the last axis.
+        mode: "truncate": σᵖ above τ, else 0. "clamp": σ·max(σ, τ)^(p−1).
+
+    Returns:
+        f(σ), [..., k]. Values below the smallest normal number of the dtype count as zero, so f is finite for |p| ≤ 1.
+
+    Raises:
+        TypeError: if `singular_values` is not floating, or a number is not a number.
+        ValueError: if `rcond` is not in [0, 1) or `mode` is unknown.
+    """
+    s = validation.floating("singular_values", singular_values)
+    p = validation.real("exponent", exponent)
+    rcond = validation.real("rcond", rcond)
+    if not 0.0 <= rcond < 1.0:
+        raise ValueError(f"rcond must be at least 0 and below 1, got {rcond}.")
+    if mode not in ("truncate", "clamp"):
+        raise ValueError(f'mode must be "truncate" or "clamp", got {mode!r}.')
+    tiny = tf.constant(np.finfo(s.dtype.as_numpy_dtype).tiny, s.dtype)
+    threshold = rcond * tf.reduce_max(s, axis=-1, keepdims=True)
+    kept = s > tf.maximum(threshold, tiny) if mode == "truncate" else s > tiny
+    safe = tf.where(kept, s, tf.ones_like(s))  # no power of zero is ever taken: not in the value, not in its gradient
+    clamped = tf.maximum(safe, threshold)
+    power = safe**p if mode == "truncate" else clamped**p * (safe / clamped)  # σ·max(σ, τ)^(p−1), without its overflow
+    return tf.where(kept, power, tf.zeros_like(s))
+
+
+def decompose(matrix: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Σ, U and V of a checked matrix: A = U Σ Vᵀ with s [..., k], u [..., m, k], v [..., n, k], k = min(m, n)."""
+    matrix = validation.floating("matrix", matrix)
+    if matrix.shape.rank is None or matrix.shape.rank < 2:
+        raise ValueError(f"matrix must have shape [..., m, n], got {matrix.shape}.")
+    if 0 in matrix.shape.as_list():
+        raise ValueError(f"matrix must not be empty, got shape {matrix.shape}.")
+    return tf.linalg.svd(validation.finite("matrix", matrix), full_matrices=False)
+
+
+def resolution(s: tf.Tensor, u: tf.Tensor, v: tf.Tensor) -> float:
+    """max(m, n)·ε: singular values below this part of the largest are rounding errors of the decomposition."""
+    m, n = u.shape[-2], v.shape[-2]
+    if m is None or n is None:
+        raise ValueError("rcond must be given when the shape of matrix is unknown inside a tf.function.")
+    return max(m, n) * float(np.finfo(s.dtype.as_numpy_dtype).eps)
