@@ -10,14 +10,14 @@ __all__ = ["COLORS", "INK", "METHOD_COLORS", "use_style"]
 #: Mid-tone of all lines and letters: contrast 4.1 or more on the white and on the dark page.
 INK = "#7d7d7d"
 
-#: The colour-blind-safe palette of Okabe and Ito without its yellow and black, which vanish on one of the two pages.
+#: The colour-blind-safe palette of Okabe and Ito without its yellow and black, darkened to be seen on both pages.
 COLORS = {
     "blue": "#2f8fd0",
     "orange": "#e08a00",
     "green": "#1fa37a",
     "red": "#d55e00",
     "purple": "#b86fa0",
-    "sky": "#56b4e9",
+    "sky": "#49a6dd",
 }
 
 #: One colour and one marker for each method in the whole book: a figure is readable without its colours.

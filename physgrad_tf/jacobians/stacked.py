@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
@@ -44,7 +45,7 @@ class StackedJacobian:
             ValueError: if y is not [batch, n_out] with a static shape, or depends on none of the weights.
         """
         validation.function("outputs", outputs)
-        variables = [getattr(weight, "value", weight) for weight in weights]
+        variables = [weight.value if isinstance(weight, keras.Variable) else weight for weight in weights]
         flatten_weights(variables)  # refuses mixed dtypes and an empty list
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             for variable in variables:
