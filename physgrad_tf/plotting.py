@@ -7,7 +7,7 @@ from cycler import cycler
 
 __all__ = ["COLORS", "INK", "METHOD_COLORS", "use_style"]
 
-#: Mid-tone of all lines and letters: contrast 4.1 or more on the white and on the dark page.
+#: Mid-tone of all lines and letters, with a contrast above 4 on the white and on the dark page.
 INK = "#7d7d7d"
 
 #: The colour-blind-safe palette of Okabe and Ito without its yellow and black, darkened to be seen on both pages.
@@ -20,7 +20,7 @@ COLORS = {
     "sky": "#49a6dd",
 }
 
-#: One colour and one marker for each method in the whole book: a figure is readable without its colours.
+#: One colour and one marker for each method in the whole book, so that a figure is readable without its colours.
 METHOD_COLORS = {
     "GD": (COLORS["blue"], "o"),
     "Newton": (COLORS["orange"], "s"),

@@ -48,7 +48,7 @@ def jacobian(function: Callable[[tf.Tensor], tf.Tensor], x: Any) -> tf.Tensor:
         x: points [batch, n], float32 or float64.
 
     Returns:
-        The Jacobians [batch, n_out, n], in units of y per unit of x: entry (i, k, j) is ∂y_k/∂x_j at sample i.
+        The Jacobians [batch, n_out, n], in units of y per unit of x; entry (i, k, j) is ∂y_k/∂x_j at sample i.
 
     Raises:
         TypeError: if `x` is not floating, or `function` is not a function or returns another dtype.
