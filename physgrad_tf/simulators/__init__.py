@@ -10,6 +10,7 @@ from physgrad_tf.simulators.exponential import Exponential
 from physgrad_tf.simulators.oscillator import EulerOscillator, LeapfrogOscillator
 from physgrad_tf.simulators.protocol import InvertibleSimulator, Simulator
 from physgrad_tf.simulators.quadratic_composite import QuadraticComposite
+from physgrad_tf.simulators.sine import Sine
 from physgrad_tf.simulators.square import Square
 from physgrad_tf.simulators.swirl import Swirl
 
@@ -21,6 +22,7 @@ __all__ = [
     "LeapfrogOscillator",
     "QuadraticComposite",
     "Simulator",
+    "Sine",
     "Square",
     "Swirl",
 ]
