@@ -1,7 +1,6 @@
 """A headless Chromium to look at the built pages with: what they load, what they complain about, what they show."""
 
 import asyncio
-import base64
 import json
 import shutil
 import subprocess
@@ -123,11 +122,6 @@ class Browser:
         if "exceptionDetails" in answer:
             raise PageFailed(json.dumps(answer["exceptionDetails"].get("exception", answer["exceptionDetails"])))
         return answer["result"].get("value")
-
-    def screenshot(self, path: Path) -> None:
-        """Store what the page shows, all of its height, as a PNG."""
-        answer = self._command("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(answer["data"]))
 
     async def _connect(self) -> None:
         port_file = Path(self._profile.name) / "DevToolsActivePort"
