@@ -188,7 +188,7 @@ def test_under_ci_without_any_browser_the_run_fails(user: int, tmp_path: Path) -
 # --- the lock --------------------------------------------------------------------------------------------------------
 
 LOCK_LINES = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-LOCK = [Requirement(line) for line in LOCK_LINES if line and not line.lstrip().startswith("#")]
+LOCK = [Requirement(line) for line in LOCK_LINES if line[:1].isalnum()]
 DIRECT = [
     Requirement(text)
     for group in (PYPROJECT["project"]["dependencies"], *PYPROJECT["project"]["optional-dependencies"].values())
