@@ -54,7 +54,6 @@ def prepare(notebook: NotebookNode, set_up: str) -> NotebookNode:
         content = f"{cell.cell_type}\n{cell.source}"
         repeat = seen[content] = seen.get(content, 0) + 1
         cell.id = hashlib.sha256(f"{repeat}\n{content}".encode()).hexdigest()[:12]
-    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
@@ -84,8 +83,8 @@ def execute(path: Path, set_up: str, progress: str = "") -> None:
         coalesce_streams=True,
         on_cell_start=show,
     )
-    # With this variable set ipykernel leaves file descriptor 2 alone: TensorFlow's C++ log lines, which carry the time of
-    # day, stay out of the outputs. The check of the outputs runs its kernels the same way.
+    # With this variable set ipykernel leaves file descriptor 2 alone: TensorFlow's C++ log lines, which carry the time
+    # of day, stay out of the outputs. The check of the outputs runs its kernels the same way.
     environment = os.environ | {"PYTEST_CURRENT_TEST": "x", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryFile() as log:
         try:
@@ -97,6 +96,8 @@ def execute(path: Path, set_up: str, progress: str = "") -> None:
             raise ChapterFailed(
                 f"{path}, cell {position} (counted from 0):\n\n{source}\n\n{error}\nThe kernel's own log:\n{said}"
             ) from error
+    # Set at the end, since the kernel adds its version; whatever an editor left there goes.
+    notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     # Written next to it and moved: an interrupted run never leaves half a chapter.
     unfinished = path.with_suffix(".unfinished")
     nbformat.write(notebook, unfinished)
@@ -106,7 +107,9 @@ def execute(path: Path, set_up: str, progress: str = "") -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Execute the chapters named on the command line, or all; 0 when all of them ran."""
     parser = argparse.ArgumentParser(prog="python -m book.execute", description=__doc__.splitlines()[0])
-    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every notebook of _toc.yml")
+    parser.add_argument(
+        "notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every notebook of _toc.yml"
+    )
     asked = [path.resolve() for path in parser.parse_args(arguments).notebooks]
     listed = notebooks(ROOT)
     for path in asked:

@@ -44,7 +44,11 @@ class Ledger(SphinxDirective):
                 made[claim.id].append(claim)
             else:
                 logger.warning(
-                    "%s claims %s, which %s does not list", claim.notebook, claim.id, STATEMENTS, location=self.env.docname
+                    "%s claims %s, which %s does not list",
+                    claim.notebook,
+                    claim.id,
+                    STATEMENTS,
+                    location=self.env.docname,
                 )
         content: list[nodes.Node] = [_summary(made)]
         for letter, name in PARTS.items():
@@ -53,9 +57,7 @@ class Ledger(SphinxDirective):
                 content.append(self._part(letter, name, part, made))
         return content
 
-    def _part(
-        self, letter: str, name: str, part: list[Statement], made: Mapping[str, list[Claim]]
-    ) -> nodes.section:
+    def _part(self, letter: str, name: str, part: list[Statement], made: Mapping[str, list[Claim]]) -> nodes.section:
         section = nodes.section(ids=[f"ledger-part-{letter.lower()}"], names=[])
         section += nodes.title(text=f"{letter}: {name}")
         index = nodes.paragraph(classes=["ledger-index"])
@@ -83,7 +85,9 @@ class Ledger(SphinxDirective):
 
     def _answer(self, claim: Claim) -> nodes.container:
         answer = nodes.container(classes=["ledger-answer"])
-        verdict = nodes.inline(text=f"{MARKS[claim.verdict]} {claim.verdict}", classes=["ledger-verdict", _css(claim.verdict)])
+        verdict = nodes.inline(
+            text=f"{MARKS[claim.verdict]} {claim.verdict}", classes=["ledger-verdict", _css(claim.verdict)]
+        )
         # The sentence is plain text in the chapter's output; it stays plain text here.
         answer += nodes.paragraph("", "", verdict, nodes.Text(f" {claim.sentence}"))
         if claim.measured:
@@ -133,7 +137,9 @@ def setup(app: Sphinx) -> ExtensionMetadata:
 def _summary(made: Mapping[str, list[Claim]]) -> nodes.paragraph:
     counts = Counter(weakest(answers) for answers in made.values())
     n_claims = sum(len(answers) for answers in made.values())
-    parts = [f"{MARKS.get(verdict, '○')} {verdict}: {counts[verdict]}" for verdict in (*VERDICTS, OPEN) if counts[verdict]]
+    parts = [
+        f"{MARKS.get(verdict, '○')} {verdict}: {counts[verdict]}" for verdict in (*VERDICTS, OPEN) if counts[verdict]
+    ]
     text = f"{len(made)} statements, {n_claims} executed claims. " + " · ".join(parts) + "."
     return nodes.paragraph(text=text, classes=["ledger-summary"])
 

@@ -32,9 +32,9 @@ class Runs(SphinxDirective):
             rows.append([link, f"{run.seconds:.0f}", run.date, str(environments.index(run.environment) + 1)])
         total = sum(run.seconds for run in runs.values())
         rows.append(["All chapters", f"{total:.0f}", "", ""])
-        content: list[nodes.Node] = [_table(["Chapter", "Seconds", "Run on", "With"], rows)]
+        content: list[nodes.Node] = [_table(["Chapter", "Seconds", "Run on", "Set-up"], rows)]
         for number, environment in enumerate(environments, start=1):
-            content.append(nodes.rubric(text=f"Versions and machine {number}"))
+            content.append(nodes.rubric(text=f"Versions and machine of set-up {number}"))
             pairs = [*environment.versions.items(), *environment.machine.items()]
             content.append(_table(["What", "Which"], [list(pair) for pair in pairs]))
         return content

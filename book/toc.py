@@ -47,5 +47,7 @@ def _source(root: Path, docname: str) -> Path:
     candidates += [Path(docname + suffix) for suffix in (".ipynb", ".md")]
     found = [page for page in candidates if (root / page).is_file()]
     if len(found) != 1:
-        raise ValueError(f"_toc.yml lists {docname!r}: expected one .ipynb or .md file, found {[str(p) for p in found]}")
+        raise ValueError(
+            f"_toc.yml lists {docname!r}: expected one .ipynb or .md file, found {[str(p) for p in found]}"
+        )
     return found[0]

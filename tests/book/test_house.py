@@ -1,5 +1,6 @@
 """The outer walls: commands, lock, licences, README and CI say the same, and work."""
 
+import ast
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from packaging.markers import Environment, default_environment
@@ -17,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import physgrad_tf
-from book import set_up
+from book import browser, set_up
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -125,7 +127,7 @@ def test_make_takes_a_python_that_suits(version: str, tmp_path: Path) -> None:
 # --- continuous integration ------------------------------------------------------------------------------------------
 
 
-def run_ci(folder: Path, *, ci: bool, user: int, browser: str | None, apt_gives: str | None) -> tuple[int, list[str]]:
+def run_ci(folder: Path, *, ci: bool, user: int, program: str | None, apt_gives: str | None) -> tuple[int, list[str]]:
     """Runs a copy of .ci/run with stand-ins for what it calls; returns its exit code and the calls."""
     commands, home = folder / "commands", folder / "home"
     commands.mkdir()
@@ -139,8 +141,8 @@ def run_ci(folder: Path, *, ci: bool, user: int, browser: str | None, apt_gives:
         "make": f'echo "make $* in $PWD, browser required: $PHYSGRAD_REQUIRE_BROWSER" >> {folder}/calls',
         "apt-get": f'echo "apt-get $*" >> {folder}/calls\n{give if apt_gives else ""}\ntrue',
     }
-    if browser:
-        scripts[browser] = "true"
+    if program:
+        scripts[program] = "true"
     for name, script in scripts.items():
         (commands / name).write_text(f"#!{shutil.which('sh')}\n{script}\n")
         (commands / name).chmod(0o755)
@@ -151,18 +153,23 @@ def run_ci(folder: Path, *, ci: bool, user: int, browser: str | None, apt_gives:
 
 
 def test_on_a_users_machine_ci_runs_without_a_browser(tmp_path: Path) -> None:
-    code, calls = run_ci(tmp_path, ci=False, user=1000, browser=None, apt_gives=None)
+    code, calls = run_ci(tmp_path, ci=False, user=1000, program=None, apt_gives=None)
     assert (code, calls) == (0, [f"make test in {tmp_path}/home, browser required: "])
 
 
-@pytest.mark.parametrize("browser", ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"])
-def test_under_ci_a_browser_that_is_there_is_required(browser: str, tmp_path: Path) -> None:
-    code, calls = run_ci(tmp_path, ci=True, user=1000, browser=browser, apt_gives=None)
+@pytest.mark.parametrize("name", browser.NAMES)
+def test_under_ci_a_browser_that_is_there_is_required(name: str, tmp_path: Path) -> None:
+    code, calls = run_ci(tmp_path, ci=True, user=1000, program=name, apt_gives=None)
     assert (code, calls) == (0, [f"make test in {tmp_path}/home, browser required: 1"])
 
 
+def test_ci_and_the_checks_look_for_the_same_browsers() -> None:
+    looked_for = re.search(r"for name in (.*); do", (ROOT / ".ci" / "run").read_text(encoding="utf-8"))
+    assert looked_for and tuple(looked_for[1].split()) == browser.NAMES
+
+
 def test_under_ci_root_installs_a_missing_browser(tmp_path: Path) -> None:
-    code, calls = run_ci(tmp_path, ci=True, user=0, browser=None, apt_gives="chromium")
+    code, calls = run_ci(tmp_path, ci=True, user=0, program=None, apt_gives="chromium")
     assert code == 0
     assert calls == [
         "apt-get update",
@@ -173,7 +180,7 @@ def test_under_ci_root_installs_a_missing_browser(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("user", [0, 1000])
 def test_under_ci_without_any_browser_the_run_fails(user: int, tmp_path: Path) -> None:
-    code, calls = run_ci(tmp_path, ci=True, user=user, browser=None, apt_gives=None)
+    code, calls = run_ci(tmp_path, ci=True, user=user, program=None, apt_gives=None)
     assert code != 0
     assert not any(call.startswith("make") for call in calls)
 
@@ -181,7 +188,7 @@ def test_under_ci_without_any_browser_the_run_fails(user: int, tmp_path: Path) -
 # --- the lock --------------------------------------------------------------------------------------------------------
 
 LOCK_LINES = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-LOCK = [Requirement(line) for line in LOCK_LINES if line and not line.lstrip().startswith("#")]
+LOCK = [Requirement(line) for line in LOCK_LINES if line[:1].isalnum()]
 DIRECT = [
     Requirement(text)
     for group in (PYPROJECT["project"]["dependencies"], *PYPROJECT["project"]["optional-dependencies"].values())
@@ -287,6 +294,40 @@ def test_every_platform_takes_one_tensorflow(python: str, platform: str, machine
     for requirement in DIRECT:
         name = canonicalize_name(requirement.name)
         assert name == "tensorflow" or requirement.specifier.contains(locked[name]), requirement
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level modules that a Python file or a notebook imports."""
+    if path.suffix == ".ipynb":
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        source = "\n".join(cells)
+    else:
+        source = path.read_text(encoding="utf-8")
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            modules.add(str(node.module))
+    return {module.split(".")[0] for module in modules}
+
+
+@pytest.mark.parametrize("folder", ["physgrad_tf", "book", "chapters", "tests"])
+def test_what_is_imported_is_asked_for(folder: str) -> None:
+    package_only = [Requirement(text) for text in PYPROJECT["project"]["dependencies"]]
+    asked = {canonicalize_name(r.name) for r in (package_only if folder == "physgrad_tf" else DIRECT)} | {
+        "tensorflow-cpu"
+    }
+    holders = metadata.packages_distributions()
+    paths = [path for path in files() if path.is_relative_to(ROOT / folder) and path.suffix in {".py", ".ipynb"}]
+    assert paths
+    unasked = {
+        (str(path.relative_to(ROOT)), module)
+        for path in paths
+        for module in imported(path) - sys.stdlib_module_names - {"physgrad_tf", "book"}
+        if not {canonicalize_name(name) for name in holders[module]} & asked
+    }
+    assert not unasked, "name what provides these in pyproject.toml, then `make lock`"
 
 
 def test_the_package_has_lower_bounds_only() -> None:

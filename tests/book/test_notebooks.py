@@ -1,0 +1,204 @@
+"""The contract of the notebooks: executed as they stand, clean, reproducible, complete, within their budget."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from book import timings
+from book.execute import NOTEBOOK_METADATA
+from book.nbval_tolerance import tolerance
+from book.set_up import TAG, cell_source
+from book.toc import ROOT, notebooks, pages
+
+PAGES = notebooks()
+CONTENT = [page for page in PAGES if page.stem != "intro" and "closing" not in page.parts]
+SECONDS_A_CHAPTER, SECONDS_ON_AVERAGE, SECONDS_IN_ALL = 120, 45, 720
+LOCAL_PATH = re.compile(
+    r"(?<![\w.:/])/(?:home|root|tmp|work|Users|usr|opt|mnt|var|private|content)/\w|\b[A-Z]:\\\w|file://"
+)
+
+every_notebook = pytest.mark.parametrize("page", PAGES, ids=str)
+every_chapter = pytest.mark.parametrize("page", CONTENT, ids=str)
+
+
+def read(page: Path) -> NotebookNode:
+    return nbformat.read(ROOT / page, as_version=4)
+
+
+def code(page: Path) -> list[NotebookNode]:
+    return [cell for cell in read(page).cells if cell.cell_type == "code"]
+
+
+def texts(output: NotebookNode) -> list[str]:
+    """Everything of an output that a reader can read."""
+    found = [output.get("text", ""), output.get("evalue", "")]
+    found += [
+        value for kind, value in output.get("data", {}).items() if kind.startswith("text/") or kind == "image/svg+xml"
+    ]
+    return found
+
+
+def has_figure(cell: NotebookNode) -> bool:
+    return any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
+
+
+def test_the_table_of_contents_lists_every_page_once():
+    listed = pages()
+    assert len(set(listed)) == len(listed)
+    present = {
+        path.relative_to(ROOT)
+        for path in (ROOT / "chapters").rglob("*")
+        if path.suffix in {".ipynb", ".md"} and ".ipynb_checkpoints" not in path.parts
+    }
+    assert present == set(listed), "chapters/ and _toc.yml differ"
+
+
+def test_there_are_chapters():
+    assert CONTENT
+
+
+@every_notebook
+def test_notebook_is_valid(page):
+    nbformat.validate(read(page))
+
+
+@every_notebook
+def test_executed_from_top_to_bottom(page):
+    cells = code(page)
+    assert all(cell.source.strip() for cell in cells), "an empty code cell"
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `make execute`"
+
+
+@every_notebook
+def test_no_error_and_nothing_on_stderr(page):
+    for number, cell in enumerate(code(page)):
+        for output in cell.outputs:
+            assert output.output_type != "error", f"code cell {number} stores an error: {output.get('evalue')}"
+            assert output.get("name") != "stderr", f"code cell {number} wrote to stderr: {output.get('text')}"
+        assert "raises-exception" not in cell.metadata.get("tags", []), (
+            f"code cell {number} hides an exception from nbval"
+        )
+
+
+@every_notebook
+def test_set_up_cell_is_first_and_current(page):
+    cells = code(page)
+    assert [TAG in cell.metadata.get("tags", []) for cell in cells] == [True] + [False] * (len(cells) - 1)
+    assert cells[0].source == cell_source(), "run `make execute`: the set-up cell is not the one book.set_up writes"
+
+
+def test_the_set_up_cell_sets_the_seeds():
+    calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(cell_source())) if isinstance(node, ast.Call)]
+    assert "keras.utils.set_random_seed" in calls
+
+
+@every_notebook
+def test_no_path_of_one_machine(page):
+    for number, cell in enumerate(read(page).cells):
+        for text in [cell.source, *(text for output in cell.get("outputs", []) for text in texts(output))]:
+            match = LOCAL_PATH.search(text)
+            assert match is None, f"cell {number}: {text[max(0, match.start() - 30) : match.end() + 40]!r}"
+
+
+@every_notebook
+def test_no_object_address_in_an_output(page):
+    for number, cell in enumerate(code(page)):
+        for text in (text for output in cell.outputs for text in texts(output)):
+            assert not re.search(r"at 0x[0-9a-f]{6,}", text), f"code cell {number}: {text!r}"
+
+
+@every_notebook
+def test_only_the_metadata_that_the_runner_writes(page):
+    notebook = read(page)
+    assert notebook.metadata == NOTEBOOK_METADATA
+    assert not any("execution" in cell.metadata for cell in notebook.cells)
+
+
+@every_notebook
+def test_every_figure_has_alt_text_a_caption_and_a_name(page):
+    for number, cell in enumerate(code(page)):
+        if not has_figure(cell):
+            assert "mystnb" not in cell.metadata, f"code cell {number} describes a figure that it does not draw"
+            continue
+        settings = cell.metadata.get("mystnb", {})
+        alt = settings.get("image", {}).get("alt", "")
+        assert len(alt.split()) >= 4, f"code cell {number}: say in words what the figure shows, got alt text {alt!r}"
+        assert settings.get("figure", {}).get("caption", "").strip(), f"code cell {number} has no caption"
+        assert settings["figure"].get("name", "").startswith("fig-"), f"code cell {number}: expected a name 'fig-…'"
+
+
+@every_notebook
+def test_ignored_outputs_have_a_reason(page):
+    for number, cell in enumerate(code(page)):
+        tags = cell.metadata.get("tags", [])
+        reasons = [tag for tag in tags if re.fullmatch(r"reason:[\w-]{8,}", tag)]
+        ignored = [tag for tag in tags if tag in {"nbval-ignore-output", "nbval-skip"}]
+        assert "nbval-skip" not in ignored, f"code cell {number} is not run by the check at all"
+        assert bool(ignored) == bool(reasons), f"code cell {number}: tags {tags}"
+        assert not re.search(r"#\s*(NBVAL_|PYTEST_VALIDATE)", cell.source), (
+            f"code cell {number}: use tags, with a reason"
+        )
+        tolerance(tags)
+
+
+@every_chapter
+def test_ends_with_a_summary_and_exercises(page):
+    source = "\n\n".join(cell.source for cell in read(page).cells if cell.cell_type == "markdown")
+    headings = re.findall(r"^## +(.+?)\s*$", source, re.MULTILINE)
+    assert headings[-2:] == ["Summary", "Exercises"]
+    summary = re.search(r"^## +Summary\s*$(.*?)^## ", source, re.MULTILINE | re.DOTALL)
+    assert summary is not None
+    assert len(summary[1].split()) >= 40, "the summary says too little"
+
+
+@every_chapter
+def test_every_exercise_has_one_executed_folded_solution_right_after_it(page):
+    """An exercise, then a gated solution in which a cell runs: start and end stand alone in their cells."""
+    found: list[tuple[str, bool]] = []
+    solving: str | None = None
+    for number, cell in enumerate(read(page).cells):
+        exercise = re.search(r"^```\{exercise\}.*\n:label: (ex-\S+)", cell.source)
+        start = re.match(r"```\{solution-start\} (\S+)\n:class: dropdown\n```$", cell.source)
+        if cell.cell_type == "code":
+            if solving is not None:
+                found[-1] = (solving, True)
+            continue
+        assert "{exercise-start}" not in cell.source, f"cell {number}: use {{exercise}}"
+        assert "{solution}" not in cell.source, (
+            f"cell {number}: use {{solution-start}}, a cell that runs, {{solution-end}}"
+        )
+        assert cell.source.count("```{solution-start}") == bool(start), (
+            f"cell {number}: solution-start stands alone, folded"
+        )
+        if solving is not None:
+            assert not re.search(r"^#+ ", cell.source, re.MULTILINE), f"cell {number}: a heading inside a solution"
+        if exercise is not None:
+            assert solving is None, f"cell {number}: exercise inside the solution to {solving}"
+            found.append((exercise[1], False))
+        elif start is not None:
+            assert found, f"cell {number}: a solution without an exercise"
+            assert start[1] == found[-1][0], (
+                f"cell {number}: the solution to {start[1]} follows the exercise {found[-1][0]}"
+            )
+            solving = start[1]
+        elif "{solution-end}" in cell.source:
+            assert cell.source == "```{solution-end}\n```", f"cell {number}: solution-end stands alone"
+            assert solving is not None, f"cell {number}: no solution to end"
+            solving = None
+    assert solving is None, f"the solution to {solving} does not end"
+    assert [label for label, solved in found if not solved] == [], "exercises without an executed solution"
+    assert len(found) >= 3, f"expected at least three exercises, found {len(found)}"
+    assert len({label for label, _ in found}) == len(found)
+
+
+def test_every_notebook_ran_within_its_budget():
+    runs = timings.read()
+    assert set(runs) == {page.as_posix() for page in PAGES}, "run `make execute`: the record does not match _toc.yml"
+    seconds = {chapter: run.seconds for chapter, run in runs.items()}
+    assert all(0 < value <= SECONDS_A_CHAPTER for value in seconds.values()), seconds
+    assert sum(seconds.values()) <= SECONDS_IN_ALL, seconds
+    assert sum(seconds.values()) <= SECONDS_ON_AVERAGE * len(seconds), seconds
