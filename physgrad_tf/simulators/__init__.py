@@ -7,7 +7,9 @@ are frozen dataclasses that Keras can save and load. A plain function serves as 
 
 from physgrad_tf.simulators.diffusion import Diffusion
 from physgrad_tf.simulators.exponential import Exponential
+from physgrad_tf.simulators.heat import Heat, soft_rectangles
 from physgrad_tf.simulators.oscillator import EulerOscillator, LeapfrogOscillator
+from physgrad_tf.simulators.poisson import Poisson
 from physgrad_tf.simulators.protocol import InvertibleSimulator, Simulator
 from physgrad_tf.simulators.quadratic_composite import QuadraticComposite
 from physgrad_tf.simulators.sine import Sine
@@ -18,11 +20,14 @@ __all__ = [
     "Diffusion",
     "EulerOscillator",
     "Exponential",
+    "Heat",
     "InvertibleSimulator",
     "LeapfrogOscillator",
+    "Poisson",
     "QuadraticComposite",
     "Simulator",
     "Sine",
     "Square",
     "Swirl",
+    "soft_rectangles",
 ]
