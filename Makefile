@@ -10,7 +10,8 @@ PAGES := _build/html
 export OPENBLAS_NUM_THREADS := 1
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-export MPLBACKEND := agg
+# A backend that the user has chosen would keep the figures out of the notebooks.
+unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
 .PHONY: help book test lint types test-package test-book test-chapters execute lock clean

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 
 from book.set_up import TAG, cell_source
 from book.timings import Run, here, read, write
-from book.toc import ROOT, notebooks
+from book.toc import ROOT, docnames, notebooks
 
 CELL_TIMEOUT = 300  # seconds; the budget of a whole chapter is 120
 NOTEBOOK_METADATA = {
@@ -111,11 +111,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every notebook of _toc.yml"
     )
     asked = [path.resolve() for path in parser.parse_args(arguments).notebooks]
-    listed = notebooks(ROOT)
+    # A chapter can be executed while others of `_toc.yml` are still to be written.
+    listed = [ROOT / f"{docname}.ipynb" for docname in docnames(ROOT)]
     for path in asked:
-        if path not in [ROOT / page for page in listed]:
+        if path not in listed or not path.is_file():
             parser.error(f"{path} is not a notebook of _toc.yml")
-    chosen = [page for page in listed if not asked or ROOT / page in asked]
+    chosen = [path.relative_to(ROOT) for path in listed if path in asked] if asked else notebooks(ROOT)
     set_up = cell_source()
     for number, page in enumerate(chosen, start=1):
         progress = f"[{number}/{len(chosen)}] {page}"

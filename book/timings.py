@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
-from book.toc import ROOT, notebooks
+from book.toc import ROOT, docnames
 
 TIMINGS = Path("chapters/closing/timings.json")
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "matplotlib")
@@ -64,7 +64,8 @@ def distinct(runs: dict[str, Run]) -> list[Environment]:
 
 def write(runs: dict[str, Run], root: Path = ROOT) -> None:
     """Store the runs of the chapters that `_toc.yml` still lists, in its order; environments stand there once."""
-    listed = {page.as_posix(): runs[page.as_posix()] for page in notebooks(root) if page.as_posix() in runs}
+    chapters = [f"{docname}.ipynb" for docname in docnames(root)]
+    listed = {chapter: runs[chapter] for chapter in chapters if chapter in runs}
     environments = distinct(listed)
     stored = {
         "environments": [asdict(environment) for environment in environments],

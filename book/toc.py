@@ -10,14 +10,19 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def docnames(root: Path = ROOT) -> list[str]:
+    """What `_toc.yml` lists, in reading order, whether the files are there or not."""
+    site = parse_toc_yaml(root / "_toc.yml")
+    return _reading_order(site, site.root.docname)
+
+
 def pages(root: Path = ROOT) -> list[Path]:
     """Every page of the book, relative to `root`, in reading order.
 
     Raises:
         ValueError: when a page of `_toc.yml` is not there as exactly one `.ipynb` or `.md` file.
     """
-    site = parse_toc_yaml(root / "_toc.yml")
-    return [_source(root, docname) for docname in _reading_order(site, site.root.docname)]
+    return [_source(root, docname) for docname in docnames(root)]
 
 
 def notebooks(root: Path = ROOT) -> list[Path]:

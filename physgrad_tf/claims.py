@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 __all__ = ["ClaimFailed", "ClaimRecord", "Verdict", "claim"]
 
+#: What becomes of a statement when it is tested.
 Verdict = Literal["holds", "holds if", "does not hold"]
 RECORD_KEY = "physgrad_claim"
 
@@ -40,13 +41,17 @@ class ClaimRecord:
 
     def line(self) -> str:
         """ID, verdict and numbers in one line of text."""
-        parts = [f"{name} = {number:.3g}" for name, number in self.measured.items()]
+        parts = [f"{name} = {shown(number)}" for name, number in self.measured.items()]
         return f"{self.id} {self.verdict}: " + (", ".join(parts) if parts else "checked")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """The line as text, the record as metadata: IPython stores both with the cell's output."""
         record = dataclasses.asdict(self)
-        record["measured"] = {name: float(f"{number:.4g}") for name, number in self.measured.items()}
+        # Counts stay whole; of other numbers four digits, so that machines leave the same record.
+        record["measured"] = {
+            name: int(number) if number.is_integer() and abs(number) < 1e15 else float(f"{number:.4g}")
+            for name, number in self.measured.items()
+        }
         return {"text/plain": self.line()}, {RECORD_KEY: record}
 
 
@@ -79,6 +84,11 @@ def claim(id: str, sentence: str, *, check: Any, verdict: Verdict, measured: Map
     if not passed:
         raise ClaimFailed(f"{record.line()}. The check failed for: {sentence}")
     show(record)
+
+
+def shown(number: float) -> str:
+    """Three digits, or all digits of a whole number below a million."""
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e6 else f"{number:.3g}"
 
 
 def number(name: str, value: Any) -> float:

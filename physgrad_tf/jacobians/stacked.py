@@ -67,7 +67,12 @@ class StackedJacobian:
         return tf.matmul(self._matrix, self._matrix, transpose_b=True)
 
     def transpose_matvec(self, w: Any) -> tf.Tensor:
-        """Jᵀw, [n_weights], for a vector w [batch·n_out]. With w = ∂L/∂y this is the gradient ∂L/∂θ."""
+        """Jᵀw, [n_weights], for a vector w [batch·n_out]. With w = ∂L/∂y this is the gradient ∂L/∂θ.
+
+        Raises:
+            TypeError: if `w` is not floating.
+            ValueError: if `w` does not have one entry per row.
+        """
         w = validation.floating("w", w)
         if w.shape.rank != 1 or not w.shape.is_compatible_with([self.n_rows]):
             raise ValueError(f"w must have shape [{self.n_rows}], one entry per row, got {w.shape}.")

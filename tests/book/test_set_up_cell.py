@@ -55,7 +55,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "chapters").mkdir()
     (home / "chapters" / "a-chapter").touch()
     author = ["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
-    for arguments in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "publish"]):
+    later = [*author, "commit", "--quiet", "--allow-empty", "-m", "history that a shallow clone leaves behind"]
+    for arguments in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "publish"], later):
         subprocess.run(["git", *arguments], cwd=home, check=True)
     return home
 

@@ -10,8 +10,8 @@ from physgrad_tf.claims import ClaimFailed, ClaimRecord, claim
 
 
 def test_a_true_claim_prints_one_line(capsys):
-    claim("G1", "One is one.", check=True, verdict="holds", measured={"ratio": 1.23456, "n": 7})
-    assert capsys.readouterr().out == "G1 holds: ratio = 1.23, n = 7\n"
+    claim("G1", "One is one.", check=True, verdict="holds", measured={"ratio": 1.23456, "n": 12345})
+    assert capsys.readouterr().out == "G1 holds: ratio = 1.23, n = 12345\n"
 
 
 def test_a_claim_without_numbers_prints_one_line(capsys):
