@@ -11,6 +11,7 @@ from physgrad_tf.simulators.heat import Heat, soft_rectangles
 from physgrad_tf.simulators.oscillator import EulerOscillator, LeapfrogOscillator
 from physgrad_tf.simulators.poisson import Poisson
 from physgrad_tf.simulators.protocol import InvertibleSimulator, Simulator
+from physgrad_tf.simulators.pushed_pendulum import PushedPendulum
 from physgrad_tf.simulators.quadratic_composite import QuadraticComposite
 from physgrad_tf.simulators.sine import Sine
 from physgrad_tf.simulators.square import Square
@@ -24,6 +25,7 @@ __all__ = [
     "InvertibleSimulator",
     "LeapfrogOscillator",
     "Poisson",
+    "PushedPendulum",
     "QuadraticComposite",
     "Simulator",
     "Sine",
