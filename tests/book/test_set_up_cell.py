@@ -95,7 +95,7 @@ def test_a_failing_clone_says_what_to_do(tmp_path: Path) -> None:
     assert result.returncode != 0
     message = result.stderr.strip().splitlines()
     assert any("RuntimeError: Could not clone file://" in line for line in message), result.stderr
-    assert "Set the environment variable PHYSGRAD_REPOSITORY" in result.stderr
+    assert "Set PHYSGRAD_REPOSITORY" in result.stderr
     assert re.search(r"Git said: \S", result.stderr)
     assert not (tmp_path / "physgrad-tf").exists()
 
