@@ -101,7 +101,8 @@ def test_a_failing_clone_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_without_the_variable_it_clones_the_address_of_the_configuration() -> None:
-    assert f'os.environ.get("PHYSGRAD_REPOSITORY", "{set_up.repository_address()}")' in set_up.cell_source()
+    assert f'book = "{set_up.repository_address()}"\n' in set_up.cell_source()
+    assert 'os.environ.get("PHYSGRAD_REPOSITORY", book)' in set_up.cell_source()
 
 
 @pytest.mark.parametrize("address", ["git@github.com:a/b", "https://github.com/a/b.git", "https://github.com/a/b/"])
