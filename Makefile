@@ -71,7 +71,7 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 test-package: $(INSTALLED)
-	$(BIN)/python -m pytest tests/package
+	$(BIN)/python -m pytest -n 2 tests/package
 
 test-book: $(INSTALLED) book
 	$(BIN)/python -m pytest tests/book

@@ -45,6 +45,7 @@ def prepare(notebook: NotebookNode, set_up: str) -> NotebookNode:
     if len(tagged) != 1 or tagged[0] is not code[0]:
         raise ValueError(f"expected the tag {TAG!r} on the first code cell and on no other, found {len(tagged)}")
     tagged[0].source = set_up
+    tagged[0].metadata.tags = [TAG, "hide-input"]  # the pages fold it: its text is the same in every chapter
     for cell in code:
         cell.outputs = []
         cell.execution_count = None

@@ -16,8 +16,8 @@ TAG = "set-up"
 UNSET_OWNER = "set--me"  # GitHub allows no two hyphens in a row: nobody can register it
 
 _TEMPLATE = Template("""\
-# Find physgrad_tf: installed, in a folder above this one, or in a clone made here (Colab). Nothing is installed.
-# Then import what the chapter uses, fix the random seeds, and set one style for all figures.
+# Find physgrad_tf: installed, in a folder above this one, or in a clone made here (Colab).
+# Nothing is installed. Then import what the chapter uses, fix the random seeds, set a style.
 import importlib.util
 import os
 import subprocess
@@ -25,16 +25,19 @@ import sys
 from pathlib import Path
 
 if importlib.util.find_spec("physgrad_tf") is None:
-    above = (folder for folder in [Path.cwd(), *Path.cwd().parents] if (folder / "physgrad_tf/__init__.py").is_file())
+    folders = [Path.cwd(), *Path.cwd().parents]
+    above = (folder for folder in folders if (folder / "physgrad_tf/__init__.py").is_file())
     home = next(above, Path("physgrad-tf").resolve())
     if not (home / "physgrad_tf").is_dir():
-        address = os.environ.get("PHYSGRAD_REPOSITORY", "$address")
+        book = "$address"
+        address = os.environ.get("PHYSGRAD_REPOSITORY", book)
         clone = ["git", "clone", "--quiet", "--depth=1", address, str(home)]
         ask_nothing = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
         done = subprocess.run(clone, env=ask_nothing, capture_output=True, text=True)
         if done.returncode != 0:
-            advice = "Set the environment variable PHYSGRAD_REPOSITORY to the book's address and run this cell again."
-            raise RuntimeError(f"Could not clone {address}. {advice} Git said: {done.stderr.strip()}")
+            advice = "Set PHYSGRAD_REPOSITORY, a variable of the environment, and run again."
+            said = done.stderr.strip()
+            raise RuntimeError(f"Could not clone {address}. {advice} Git said: {said}")
     sys.path.insert(0, str(home))
 
 import keras

@@ -74,7 +74,7 @@ def test_make_test_runs_every_check() -> None:
         r"ruff check \.$",
         r"ruff format --check \.$",
         r"mypy$",
-        r"pytest tests/package$",
+        r"pytest -n 2 tests/package$",
         r"jupyter-book build -W .*\n(.*\n)*.*pytest tests/book$",
         r"pytest --nbval --nbval-current-env .* -p book\.nbval_tolerance .* chapters/$",
     ):

@@ -95,13 +95,14 @@ def test_a_failing_clone_says_what_to_do(tmp_path: Path) -> None:
     assert result.returncode != 0
     message = result.stderr.strip().splitlines()
     assert any("RuntimeError: Could not clone file://" in line for line in message), result.stderr
-    assert "Set the environment variable PHYSGRAD_REPOSITORY" in result.stderr
+    assert "Set PHYSGRAD_REPOSITORY" in result.stderr
     assert re.search(r"Git said: \S", result.stderr)
     assert not (tmp_path / "physgrad-tf").exists()
 
 
 def test_without_the_variable_it_clones_the_address_of_the_configuration() -> None:
-    assert f'os.environ.get("PHYSGRAD_REPOSITORY", "{set_up.repository_address()}")' in set_up.cell_source()
+    assert f'book = "{set_up.repository_address()}"\n' in set_up.cell_source()
+    assert 'os.environ.get("PHYSGRAD_REPOSITORY", book)' in set_up.cell_source()
 
 
 @pytest.mark.parametrize("address", ["git@github.com:a/b", "https://github.com/a/b.git", "https://github.com/a/b/"])
