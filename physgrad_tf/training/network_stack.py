@@ -121,7 +121,7 @@ def train_stack(
             within a schedule, gives each network its own.
         batch: maps the number of the step, an int32 tensor, to the data, a tensor or a structure of tensors.
         losses: maps the data to the loss of every network, [S]. Both functions are traced once, so random numbers
-            must come from the number of the step (`tf.random.stateless_uniform`).
+            must come from the number of the step (`tf.random.stateless_uniform`, which draws other ones under XLA).
         measure: returns a tensor of what is to be recorded.
         record_at: the numbers of steps after which `measure` is called, increasing; 0 is before the first step, and
             the last number ends the training.
@@ -161,12 +161,12 @@ def train_stack(
         repeat(lambda inner: update(inner, data), tf.constant(0), tf.constant(updates_per_batch))
         return number + 1
 
-    @tf.function(jit_compile=jit_compile, autograph=False)
     def advance(start: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
         repeat(step, start, end)
         return measure()
 
-    return tf.stack([advance(tf.constant(start), tf.constant(end)) for start, end in itertools.pairwise([0, *marks])])
+    compiled = tf.function(advance, jit_compile=jit_compile, autograph=False)
+    return tf.stack([compiled(tf.constant(start), tf.constant(end)) for start, end in itertools.pairwise([0, *marks])])
 
 
 def repeat(body: Callable[[tf.Tensor], tf.Tensor], start: tf.Tensor, end: tf.Tensor) -> None:
