@@ -5,14 +5,18 @@ differ in what travels back from y to the weights, and in nothing else: a script
 
 * `DifferentiablePhysics`: the gradient of the loss, through simulator and network.
 * `ScaleInvariantPhysics`: the step of an inverse simulator, handed to the network by a proxy loss.
+
+As the network of either, `ClosedLoop` asks a controller at every time step of a simulation.
 """
 
+from physgrad_tf.training.closed_loop import ClosedLoop
 from physgrad_tf.training.differentiable_physics import DifferentiablePhysics
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.scale_invariant_physics import ScaleInvariantPhysics
 from physgrad_tf.training.solvers import GaussNewtonSolver, SaddleFreeNewtonSolver
 
 __all__ = [
+    "ClosedLoop",
     "DifferentiablePhysics",
     "GaussNewtonSolver",
     "PhysicsModel",
