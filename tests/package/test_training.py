@@ -117,8 +117,10 @@ def test_history_holds_both_errors_and_they_fall(model, data):
     expected = {"loss", "x_error", "val_loss", "val_x_error"}
     expected |= {"proxy"} if isinstance(model, training.ScaleInvariantPhysics) else set()
     assert set(history) == expected
-    for values in history.values():
-        assert values[-1] < 0.9 * values[0]
+    # The gradient of the loss in y may well lead to the other root of y; the inverse simulator stays on its branch.
+    falling = {"loss", "val_loss"} if isinstance(model, training.DifferentiablePhysics) else expected
+    for name in falling:
+        assert history[name][-1] < 0.9 * history[name][0], name
 
 
 def test_evaluate_reports_the_errors_of_all_samples(model, data):
