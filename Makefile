@@ -22,7 +22,7 @@ help:
 	@echo "make test     check everything: code, types, package, pages, and every output of every chapter"
 	@echo "make lint     check and format-check code and notebooks"
 	@echo "make execute  run every chapter from scratch and write its outputs"
-	@echo "make bench    time training steps against each other, on an idle machine, and store the ratios"
+	@echo "make bench    time training steps against each other, on an idle machine"
 	@echo "make lock     write requirements.txt from pyproject.toml (LOCK=--upgrade: newest versions)"
 	@echo "make clean    remove what make made: $(VENV), _build and the tools' caches"
 

@@ -1,22 +1,18 @@
 """Measure what a training step costs: `python -m book.bench`. All figures are ratios of two things timed in one run.
 
-Seconds depend on the machine and its load, ratios much less. So nothing here is asserted by a test; the record is
-stored and shown in the book. Run it on an idle machine.
+Seconds depend on the machine and its load, ratios much less, and a wide spread says that the machine was busy. So
+nothing here is asserted by a test. Run it on an idle machine.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from book.timings import BENCH, here
-from book.toc import ROOT
 from physgrad_tf import simulators, training
 
 ROUNDS = 7
@@ -42,24 +38,15 @@ class Ratio:
 
 
 def main() -> None:
-    """Time all pairs, print the table, store it."""
-    results = []
+    """Time all pairs and print the table."""
     for what, target, first, second in pairs():
         print(f"{what} …", flush=True)
-        results.append(compare(what, target, first, second))
-        result = results[-1]
+        result = compare(what, target, first, second)
         print(
             f"  {result.ratio:.2f} ({result.spread[0]:.2f} to {result.spread[1]:.2f}), meant to be at most {target:g}; "
             f"{result.milliseconds[0]:.2f} ms over {result.milliseconds[1]:.2f} ms",
             flush=True,
         )
-    record = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "environment": asdict(here()),
-        "ratios": [asdict(result) for result in results],
-    }
-    (ROOT / BENCH).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"Stored in {BENCH}.")
 
 
 def pairs() -> Iterator[tuple[str, float, Callable[[], float], Callable[[], float]]]:

@@ -1,6 +1,5 @@
-"""Sphinx extension: the directives `runs`, what was executed, where, for how long, and `bench`, what a step costs."""
+"""Sphinx extension: the directive `runs`, which shows what was executed, with which versions, where, for how long."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
-from book.timings import BENCH, TIMINGS, distinct, read
+from book.timings import TIMINGS, distinct, read
 from book.toc import title
 
 
@@ -41,28 +40,6 @@ class Runs(SphinxDirective):
         return content
 
 
-class Bench(SphinxDirective):
-    """`{bench}`: the ratios that `python -m book.bench` stored."""
-
-    def run(self) -> list[nodes.Node]:
-        path = Path(self.env.srcdir) / BENCH
-        self.env.note_dependency(str(path))
-        record = json.loads(path.read_text(encoding="utf-8"))
-        rows = [
-            [
-                entry["what"],
-                f"{entry['ratio']:.2f}",
-                "{:.2f} to {:.2f}".format(*entry["spread"]),
-                f"{entry['target']:g}",
-                "{:.2f} / {:.2f}".format(*entry["milliseconds"]),
-            ]
-            for entry in record["ratios"]
-        ]
-        machine = record["environment"]["machine"]
-        where = f"Measured on {record['date']}: {machine['processor']}, {machine['cores']} cores."
-        return [_table(["a over b", "Ratio", "Rounds", "At most", "ms"], rows), nodes.paragraph(text=where)]
-
-
 def _table(head: list[str], rows: Iterable[list[nodes.Node | str]]) -> nodes.table:
     table = nodes.table()
     group = nodes.tgroup(cols=len(head))
@@ -82,7 +59,6 @@ def _row(cells: Iterable[nodes.Node | str]) -> nodes.row:
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
-    """Register the directives."""
+    """Register the directive."""
     app.add_directive("runs", Runs)
-    app.add_directive("bench", Bench)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

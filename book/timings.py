@@ -10,7 +10,6 @@ from pathlib import Path
 from book.toc import ROOT, docnames
 
 TIMINGS = Path("chapters/closing/timings.json")
-BENCH = Path("chapters/closing/bench.json")  # what `python -m book.bench` measured
 PACKAGES = ("tensorflow", "keras", "numpy", "scipy", "matplotlib")
 
 
