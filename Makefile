@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint types test-package test-book test-chapters execute lock clean
+.PHONY: help book test lint types test-package test-book test-chapters execute bench lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test     check everything: code, types, package, pages, and every output of every chapter"
 	@echo "make lint     check and format-check code and notebooks"
 	@echo "make execute  run every chapter from scratch and write its outputs"
+	@echo "make bench    time training steps against each other, on an idle machine"
 	@echo "make lock     write requirements.txt from pyproject.toml (LOCK=--upgrade: newest versions)"
 	@echo "make clean    remove what make made: $(VENV), _build and the tools' caches"
 
@@ -56,6 +57,10 @@ book: $(INSTALLED)
 
 execute: $(INSTALLED)
 	$(BIN)/python -m book.execute
+
+# Ratios within one run; no test asserts them.
+bench: $(INSTALLED)
+	$(BIN)/python -m book.bench
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 

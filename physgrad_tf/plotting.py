@@ -20,12 +20,19 @@ COLORS = {
     "sky": "#49a6dd",
 }
 
-#: One colour and one marker for each method in the whole book, so that a figure is readable without its colours.
+#: One colour and one marker for each method in the whole book, so that a figure is readable without its colours. The
+#: first four move points, the others train networks; SIP looks like PG, which it brings to networks, and Adam like GD.
 METHOD_COLORS = {
     "GD": (COLORS["blue"], "o"),
     "Newton": (COLORS["orange"], "s"),
     "IG": (COLORS["purple"], "^"),
     "PG": (COLORS["green"], "D"),
+    "SIP": (COLORS["green"], "D"),
+    "Adam": (COLORS["blue"], "o"),
+    "SGD": (COLORS["red"], "v"),
+    "Adadelta": (COLORS["purple"], "^"),
+    "Adagrad": (COLORS["orange"], "s"),
+    "RMSprop": (COLORS["sky"], "P"),
 }
 
 

@@ -131,3 +131,11 @@ def columns(name: str, value: Any, n: int) -> tf.Tensor:
 def finite_columns(name: str, value: Any, n: int) -> tf.Tensor:
     """Return `value` as a finite floating tensor [batch, n] with exactly `n` columns."""
     return finite(name, columns(name, value, n))
+
+
+def leading_columns(name: str, value: Any, n: int) -> tf.Tensor:
+    """Return the first `n` columns of `value`, a floating tensor [batch, n or more]."""
+    tensor = batch_of_points(name, value)
+    if tensor.shape[1] < n:
+        raise ValueError(f"{name} must have at least {n} columns, got shape {tensor.shape}.")
+    return tensor[:, :n]

@@ -7,9 +7,13 @@ are frozen dataclasses that Keras can save and load. A plain function serves as 
 
 from physgrad_tf.simulators.diffusion import Diffusion
 from physgrad_tf.simulators.exponential import Exponential
+from physgrad_tf.simulators.heat import Heat, soft_rectangles
 from physgrad_tf.simulators.oscillator import EulerOscillator, LeapfrogOscillator
+from physgrad_tf.simulators.poisson import Poisson
 from physgrad_tf.simulators.protocol import InvertibleSimulator, Simulator
+from physgrad_tf.simulators.pushed_pendulum import PushedPendulum
 from physgrad_tf.simulators.quadratic_composite import QuadraticComposite
+from physgrad_tf.simulators.sine import Sine
 from physgrad_tf.simulators.square import Square
 from physgrad_tf.simulators.swirl import Swirl
 
@@ -17,10 +21,15 @@ __all__ = [
     "Diffusion",
     "EulerOscillator",
     "Exponential",
+    "Heat",
     "InvertibleSimulator",
     "LeapfrogOscillator",
+    "Poisson",
+    "PushedPendulum",
     "QuadraticComposite",
     "Simulator",
+    "Sine",
     "Square",
     "Swirl",
+    "soft_rectangles",
 ]

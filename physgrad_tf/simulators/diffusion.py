@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from physgrad_tf import validation
-from physgrad_tf.simulators.protocol import SavedByFields
+from physgrad_tf.simulators.protocol import FunctionOfX
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
-class Diffusion(SavedByFields):
+class Diffusion(FunctionOfX):
     """∂u/∂t = ν ∂²u/∂s² on a periodic line of n cells of width 1, solved exactly in Fourier space.
 
     A wave of wave number k is damped by exp(−k²νt); the largest wave number is π. Computation is in float64 inside.

@@ -10,11 +10,11 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
-from physgrad_tf.simulators.protocol import SavedByFields
+from physgrad_tf.simulators.protocol import FunctionOfX
 
 
 @dataclasses.dataclass(frozen=True)
-class Oscillator(SavedByFields):
+class Oscillator(FunctionOfX):
     """A unit mass with position q and momentum p under the force F(q) = −stiffness·q − cubic·q³.
 
     The state is (q, p); the energy is p²/2 + stiffness·q²/2 + cubic·q⁴/4.

@@ -27,7 +27,7 @@ class InvertibleSimulator(Simulator, Protocol):
 
 
 class SavedByFields:
-    """Lets Keras save and load a frozen dataclass by its fields, and lets a simulator be called like a function."""
+    """Lets Keras save and load a frozen dataclass by its fields."""
 
     def get_config(self) -> dict[str, Any]:
         """The fields, by name."""
@@ -35,8 +35,12 @@ class SavedByFields:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """A simulator with these fields."""
+        """An object with these fields."""
         return cls(**config)
+
+
+class FunctionOfX(SavedByFields):
+    """Lets a simulator also be called like a function of x."""
 
     def __call__(self, x: Any, inputs: Any = None) -> tf.Tensor:
         """Return y = P(x); the same as `simulate`."""

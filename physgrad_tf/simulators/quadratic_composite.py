@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
-from physgrad_tf.simulators.protocol import SavedByFields
+from physgrad_tf.simulators.protocol import FunctionOfX
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
-class QuadraticComposite(SavedByFields):
+class QuadraticComposite(FunctionOfX):
     """y = (x₀, x₁²), with two coordinates of no unit.
 
     The Jacobian diag(1, 2x₁) is singular at x₁ = 0, and y₁ < 0 cannot be reached.

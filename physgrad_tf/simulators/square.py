@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
-from physgrad_tf.simulators.protocol import SavedByFields
+from physgrad_tf.simulators.protocol import FunctionOfX
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
-class Square(SavedByFields):
+class Square(FunctionOfX):
     """y = x², coordinate by coordinate: not injective, and flat at x = 0."""
 
     def simulate(self, x: Any, inputs: Any = None) -> tf.Tensor:

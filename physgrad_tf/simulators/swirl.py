@@ -9,12 +9,12 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
-from physgrad_tf.simulators.protocol import SavedByFields
+from physgrad_tf.simulators.protocol import FunctionOfX
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
-class Swirl(SavedByFields):
+class Swirl(FunctionOfX):
     """y = R(κ|x|²) x: every point keeps its radius and is turned by the angle κ|x|².
 
     The map is nonlinear, couples its two coordinates, preserves area (det ∂y/∂x = 1) and has an exact global inverse.

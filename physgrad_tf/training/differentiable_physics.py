@@ -1,0 +1,38 @@
+"""Training with the gradient of the loss, through the simulator: the yardstick."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from physgrad_tf.training.guard import stop_unless_finite
+from physgrad_tf.training.physics_model import PhysicsModel
+
+
+@keras.saving.register_keras_serializable("physgrad_tf")
+class DifferentiablePhysics(PhysicsModel):
+    """Δθ from ∂L/∂θ = ∂L/∂y · ∂y/∂x · ∂x/∂θ: the compiled loss of y, differentiated through simulator and network.
+
+    See `PhysicsModel` for arguments, targets and metrics. `model.compile(optimizer, loss)` takes any Keras optimizer
+    and loss; `sample_weight`, regularisers and `add_loss` count as in every Keras model.
+    """
+
+    def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """One gradient of the loss, handed to the optimizer."""
+        gradients, x, y = self.through_xla(self.differentiate)(inputs, target, sample_weight)
+        gradients = stop_unless_finite("the gradient of the loss", gradients, self.optimizer.iterations.value)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return x, y
+
+    def differentiate(
+        self, inputs: Any, target: tf.Tensor, sample_weight: Any
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """∂L/∂θ, x and y."""
+        with tf.GradientTape() as tape:
+            x = self.network(inputs, training=True)
+            y = self.simulate(x, inputs)
+            loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
+        variables = [variable.value for variable in self.trainable_variables]
+        return tape.gradient(loss, variables, unconnected_gradients="zero"), x, y

@@ -1,0 +1,211 @@
+"""What all models of a network and a simulator share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from physgrad_tf import validation
+
+
+class PhysicsModel(keras.Model):  # type: ignore[misc]
+    """A network f followed by a simulator P: y = P(f(inputs)).
+
+    Subclasses say how the weights are updated, in `update`. Fitting, callbacks, schedules, evaluation, prediction,
+    saving and loading are Keras's.
+
+    Targets are either y* or a dictionary {"y": y*, "x": x*} with a known solution x*, which is used for nothing but the
+    reported x-space error. `History` holds
+
+    * "loss": the compiled loss of y against y*, the error in y-space;
+    * "x_error": the error in x-space, the mean of |x − x*| if x* is given, else of the simulator's
+      `distance(x, y*, inputs)` if it has one, else absent.
+
+    Args:
+        network: a Keras model or layer that maps inputs to x.
+        simulator: an object with `simulate(x, inputs)`, or a function of x or of x and the inputs. To be saved, it
+            must be known to Keras (`keras.saving.register_keras_serializable`).
+        **options: passed on to `keras.Model`.
+
+    Raises:
+        TypeError: if `network` is not a Keras layer, `simulator` cannot be called, or a half-precision policy is set.
+    """
+
+    def __init__(self, network: keras.Layer, simulator: Any, **options: Any) -> None:
+        super().__init__(**options)
+        if not isinstance(network, keras.Layer):
+            raise TypeError(f"network must be a Keras model or layer, got {type(network).__name__}.")
+        if network.compute_dtype not in ("float32", "float64"):
+            raise TypeError(f"network must compute in float32 or float64, got {network.compute_dtype}.")
+        self.network = network
+        self.simulator = simulator
+        self._simulate = forward(simulator)
+        self._xla = False
+        self._y_loss = keras.metrics.Mean(name="loss")
+        self._x_error = keras.metrics.Mean(name="x_error")
+        # What is not finite must be noticed outside of XLA, so Keras must not compile the step as a whole.
+        self.supports_jit = False
+
+    def compile(self, optimizer: Any = "adam", loss: Any = "mse", jit_compile: Any = False, **options: Any) -> None:
+        """Configure training, as `keras.Model.compile`.
+
+        Args:
+            optimizer: any Keras optimizer.
+            loss: any Keras loss of y* and y; it is reported, and minimised by the models that differentiate it.
+            jit_compile: True compiles network, physics and their derivatives by XLA, and leaves the check that the
+                step is
+                finite and the optimizer outside. "auto" is False.
+            **options: passed on to Keras.
+        """
+        super().compile(optimizer=optimizer, loss=loss, jit_compile=False, **options)
+        self._xla = jit_compile is True
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """All metrics, one of each name: this model's "loss" stands for Keras's own."""
+        return list({metric.name: metric for metric in super().metrics}.values())
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of `compile`, for saving."""
+        return super().get_compile_config() | {"jit_compile": self._xla}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile with saved arguments."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_config(self) -> dict[str, Any]:
+        """Network and simulator, serialised."""
+        parts = {"network": self.network, "simulator": self.simulator}
+        return super().get_config() | {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> PhysicsModel:
+        """A model from its serialised parts."""
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(value, custom_objects) if isinstance(value, dict) else value
+                for name, value in config.items()
+            }
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Build the network, unless it is built already."""
+        if not self.network.built:
+            self.network.build(input_shape)
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
+        """Return y = P(f(inputs))."""
+        return self.simulate(self.network(inputs, training=training), inputs)
+
+    def simulate(self, x: tf.Tensor, inputs: Any) -> tf.Tensor:
+        """Return y = P(x)."""
+        return self._simulate(x, inputs)
+
+    def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Update the weights once, from one batch; subclasses define how.
+
+        Args:
+            inputs: what the network is given.
+            target: y*, of the shape of y.
+            sample_weight: weights [batch] or None.
+
+        Returns:
+            x and y as they were before the update.
+        """
+        raise NotImplementedError
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One update of the weights from one batch."""
+        inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        target, solution = split(targets)
+        if not self.built:  # the step calls the network and the physics one by one, never the model as a whole
+            self.build(keras.tree.map_structure(lambda tensor: tensor.shape, inputs))
+        x, y = self.update(inputs, target, sample_weight)
+        return self.record(inputs, x, y, target, solution, sample_weight, training=True)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """The errors on one batch, without an update."""
+        inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        target, solution = split(targets)
+        x = self.network(inputs, training=False)
+        y = self.simulate(x, inputs)
+        return self.record(inputs, x, y, self.like_output(target, y), solution, sample_weight, training=False)
+
+    def record(
+        self,
+        inputs: Any,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        target: tf.Tensor,
+        solution: tf.Tensor | None,
+        sample_weight: Any,
+        training: bool,
+    ) -> dict[str, tf.Tensor]:
+        """Bring the metrics up to date, and return those that belong to training or to a test."""
+        target = tf.cast(target, y.dtype)
+        loss = self.compute_loss(inputs, target, y, sample_weight, training=training)
+        self._y_loss.update_state(loss, sample_weight=tf.shape(y)[0])
+        logs = {"loss": self._y_loss.result()}
+        error = self.x_error(inputs, x, target, solution)
+        if error is not None:
+            self._x_error.update_state(error)
+            logs["x_error"] = self._x_error.result()
+        others = self.compute_metrics(inputs, target, y, sample_weight)
+        return others | logs if training else {n: v for n, v in (others | logs).items() if n not in self.training_only}
+
+    #: Names of metrics that exist in training alone.
+    training_only: tuple[str, ...] = ()
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
+        """The compiled metrics of y* and y, by name."""
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {name: value for name, value in results.items() if name not in ("loss", "x_error")}
+
+    def x_error(self, inputs: Any, x: tf.Tensor, target: tf.Tensor, solution: tf.Tensor | None) -> tf.Tensor | None:
+        """The error in x-space of every sample, [batch], or None where nothing tells it."""
+        if solution is not None:
+            if not x.shape.is_compatible_with(solution.shape):
+                raise ValueError(f'targets["x"] must have the shape of x, {x.shape}, got {solution.shape}.')
+            return tf.reduce_mean(tf.abs(x - tf.cast(solution, x.dtype)), axis=range(1, len(x.shape)))
+        if hasattr(self.simulator, "distance"):
+            return self.simulator.distance(x, tf.cast(target, x.dtype), inputs)
+        return None
+
+    def like_output(self, target: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Return y* in the dtype of y if it has the shape of y; nothing is broadcast."""
+        if not y.shape.is_compatible_with(target.shape):
+            raise ValueError(f"targets must have the shape of the simulator's output, {y.shape}, got {target.shape}.")
+        return tf.cast(target, y.dtype)
+
+    def through_xla(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself, or compiled by XLA if `compile` was told so."""
+        return tf.function(function, jit_compile=True, autograph=False) if self._xla else function
+
+
+def forward(simulator: Any) -> Callable[[tf.Tensor, Any], tf.Tensor]:
+    """The map (x, inputs) → y of a simulator or of a plain function of one or two arguments."""
+    if hasattr(simulator, "simulate"):
+        return simulator.simulate
+    validation.function("simulator", simulator)
+    try:
+        inspect.signature(simulator).bind(None, None)
+    except TypeError:
+        return lambda x, inputs: simulator(x)
+    return simulator
+
+
+def split(targets: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """y* and, where it is given, the known solution x*."""
+    if not isinstance(targets, dict):
+        return validation.floating("targets", targets), None
+    if "y" not in targets or set(targets) - {"x", "y"}:
+        raise ValueError(f'targets must be y* or a dictionary of "y" and perhaps "x", got keys {sorted(targets)}.')
+    solution = targets.get("x")
+    return validation.floating('targets["y"]', targets["y"]), solution

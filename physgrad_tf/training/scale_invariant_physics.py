@@ -1,0 +1,115 @@
+"""Scale-invariant physics training: an inverse simulator tells the network where to go."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from physgrad_tf import validation
+from physgrad_tf.training.guard import stop_unless_finite
+from physgrad_tf.training.physics_model import PhysicsModel
+
+
+@keras.saving.register_keras_serializable("physgrad_tf")
+class ScaleInvariantPhysics(PhysicsModel):
+    """Δθ from a proxy loss between x and x̃ = P⁻¹(y + η(y* − y); x), with x̃ held constant.
+
+    Per batch: x = f(inputs; θ) and y = P(x); Δy = η(y* − y), the Newton step of the loss ½|y − y*|²; x̃ by the inverse
+    simulator near x; then ordinary backpropagation of the proxy loss through the network alone (Holl, Koltun and
+    Thuerey, Scale-invariant Learning by Physics Inversion, NeurIPS 2022). The simulator is not differentiated,
+    unless `inverse` is a solver that does so.
+
+    The compiled loss is reported as the error in y-space and not minimised. History also holds "proxy", the proxy loss.
+    See `PhysicsModel` for the other arguments, targets and metrics.
+
+    Args:
+        network: a Keras model or layer that maps inputs to x.
+        simulator: as in `PhysicsModel`, with `local_inverse(y, x_guess, inputs)` unless `inverse` is given.
+        eta: step size η in (0, 1] in y-space; as large as the accuracy of the inverse allows.
+        proxy: "l2" takes ½|x − x̃|² summed over x, "l1" takes |x − x̃| summed over x; both are averaged over the batch.
+        updates_per_solve: how many updates of the network follow each call of the inverse simulator.
+        inverse: None takes the simulator's `local_inverse`; else a solver (simulate, y, x_guess) → x, such as
+            `SaddleFreeNewtonSolver` or `GaussNewtonSolver`, where simulate maps x to y.
+        **options: passed on to `keras.Model`.
+
+    Raises:
+        TypeError: as `PhysicsModel`, or if there is no inverse, or `updates_per_solve` is not an integer.
+        ValueError: if `eta` is not in (0, 1], `proxy` is unknown, or `updates_per_solve` is below 1.
+    """
+
+    training_only = ("proxy",)
+
+    def __init__(
+        self,
+        network: keras.Layer,
+        simulator: Any,
+        eta: float = 1.0,
+        proxy: Literal["l2", "l1"] = "l2",
+        updates_per_solve: int = 1,
+        inverse: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, simulator, **options)
+        self.eta = validation.positive("eta", eta)
+        if self.eta > 1.0:
+            raise ValueError(f"eta must be in (0, 1], got {eta}.")
+        if proxy not in ("l2", "l1"):
+            raise ValueError(f'proxy must be "l2" or "l1", got {proxy!r}.')
+        if inverse is None and not hasattr(simulator, "local_inverse"):
+            raise TypeError("simulator has no local_inverse: give a solver as inverse.")
+        self.proxy = proxy
+        self.updates_per_solve = validation.count("updates_per_solve", updates_per_solve, minimum=1)
+        self.inverse = inverse
+        self._proxy_loss = keras.metrics.Mean(name="proxy")
+
+    def get_config(self) -> dict[str, Any]:
+        """Network, simulator, solver and settings, serialised."""
+        return super().get_config() | {
+            "eta": self.eta,
+            "proxy": self.proxy,
+            "updates_per_solve": self.updates_per_solve,
+            "inverse": None if self.inverse is None else keras.saving.serialize_keras_object(self.inverse),
+        }
+
+    def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """One call of the inverse simulator, then `updates_per_solve` updates of the network towards its answer."""
+        x, y, x_wanted = self.through_xla(self.solve)(inputs, target)
+        (x_wanted,) = stop_unless_finite(
+            "the answer of the inverse simulator", [x_wanted], self.optimizer.iterations.value
+        )
+        for _ in range(self.updates_per_solve):
+            gradients, proxy = self.through_xla(self.differentiate_proxy)(inputs, x_wanted, sample_weight)
+            gradients = stop_unless_finite("the gradient of the proxy", gradients, self.optimizer.iterations.value)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            self._proxy_loss.update_state(proxy, sample_weight=tf.shape(x)[0])
+        return x, y
+
+    def solve(self, inputs: Any, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """x, y and x̃ = P⁻¹(y + η(y* − y); x)."""
+        x = self.network(inputs, training=True)
+        y = self.simulate(x, inputs)
+        y_wanted = y + self.eta * (self.like_output(target, y) - y)
+        if self.inverse is None:
+            x_wanted = self.simulator.local_inverse(y_wanted, x, inputs)
+        else:
+            x_wanted = self.inverse(lambda x: self.simulate(x, inputs), y_wanted, x)
+        if not x.shape.is_compatible_with(x_wanted.shape):
+            raise ValueError(f"the inverse simulator must return the shape of x, {x.shape}, got {x_wanted.shape}.")
+        return x, y, tf.stop_gradient(tf.cast(x_wanted, x.dtype))
+
+    def differentiate_proxy(
+        self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The gradient of the proxy loss with respect to the weights, and its value."""
+        with tf.GradientTape() as tape:
+            x = self.network(inputs, training=True)
+            misfit = (x - x_wanted) ** 2 / 2.0 if self.proxy == "l2" else tf.abs(x - x_wanted)
+            per_sample = tf.reduce_sum(misfit, axis=range(1, len(misfit.shape)))
+            if sample_weight is not None:
+                per_sample *= tf.cast(tf.reshape(sample_weight, tf.shape(per_sample)), per_sample.dtype)
+            proxy = tf.reduce_mean(per_sample)
+            objective = tf.add_n([proxy, *self.losses])
+        variables = [variable.value for variable in self.trainable_variables]
+        return tape.gradient(objective, variables, unconnected_gradients="zero"), proxy

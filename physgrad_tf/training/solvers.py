@@ -1,0 +1,89 @@
+"""Inverse simulators by iteration, for simulators that have none of their own.
+
+A solver maps (simulate, y, x_guess) to an x near x_guess with simulate(x) closer to y. Both solvers differentiate the
+simulator with respect to x alone, sample by sample; they are meant for x of few dimensions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from physgrad_tf import jacobians, updates, validation
+from physgrad_tf.simulators.protocol import SavedByFields
+
+
+@keras.saving.register_keras_serializable("physgrad_tf")
+@dataclasses.dataclass(frozen=True)
+class SaddleFreeNewtonSolver(SavedByFields):
+    """Saddle-free Newton steps on ½|P(x) − y|², limited along flat directions.
+
+    Along an eigenvector of the Hessian with eigenvalue s and gradient component g the step is −sign(g)·|g/s|. Where
+    |s| is at most the geometric mean of all |s|, it is cut to limit/|g| (Holl, Koltun and Thuerey, NeurIPS 2022,
+    appendix).
+
+    Attributes:
+        limit: the bound of the flat steps is limit/|g|; positive.
+        n_steps: number of steps, at least 1.
+    """
+
+    limit: float = 0.2
+    n_steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        validation.positive("limit", self.limit)
+        validation.count("n_steps", self.n_steps, minimum=1)
+
+    def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
+        """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m]."""
+
+        def loss(x: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum((simulate(x) - y) ** 2, axis=1) / 2.0
+
+        x = validation.batch_of_points("x_guess", x_guess)
+        for _ in range(self.n_steps):
+            x = x + self.step(jacobians.gradient(loss, x), jacobians.hessian(loss, x))
+        return x
+
+    def step(self, slope: tf.Tensor, curvature: tf.Tensor) -> tf.Tensor:
+        """The limited step Δx [batch, n] from gradients [batch, n] and Hessians [batch, n, n]."""
+        s, q = tf.linalg.eigh(curvature)  # H = Q S Qᵀ
+        g = tf.linalg.matvec(q, slope, transpose_a=True)  # ∂L/∂x → Qᵀ ∂L/∂x
+        tiny = np.finfo(slope.dtype.as_numpy_dtype).tiny
+        size, length = tf.maximum(tf.abs(s), tiny), tf.abs(g)
+        mean = tf.exp(tf.reduce_mean(tf.math.log(size), axis=1, keepdims=True))
+        newton = length / size
+        limited = tf.minimum(newton, self.limit / tf.maximum(length, tiny))
+        return tf.linalg.matvec(q, -tf.sign(g) * tf.where(size > mean, newton, limited))
+
+
+@keras.saving.register_keras_serializable("physgrad_tf")
+@dataclasses.dataclass(frozen=True)
+class GaussNewtonSolver(SavedByFields):
+    """Gauss-Newton steps x ← x + J⁺(y − P(x)): where many x reach y, the path goes by shortest steps from x_guess.
+
+    Attributes:
+        n_steps: number of steps, at least 1.
+        rcond: relative threshold of the singular values of J, see `spectral.spectral_power`.
+    """
+
+    n_steps: int = 1
+    rcond: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        validation.count("n_steps", self.n_steps, minimum=1)
+        if validation.real("rcond", self.rcond) < 0.0:
+            raise ValueError(f"rcond must be at least 0, got {self.rcond}.")
+
+    def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
+        """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m]."""
+        x = validation.batch_of_points("x_guess", x_guess)
+        for _ in range(self.n_steps):
+            x = x + updates.gauss_newton(simulate, x, lambda y_now: y - y_now, rcond=self.rcond)
+        return x

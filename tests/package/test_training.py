@@ -1,0 +1,390 @@
+"""The Keras contract of the physics models, and their steps against steps written out by hand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from physgrad_tf import simulators, training
+
+SQUARE = simulators.Square()
+
+
+@keras.saving.register_keras_serializable("tests")
+def doubled(x):
+    """A reader's own simulator: a plain function."""
+    return 2.0 * x
+
+
+@keras.saving.register_keras_serializable("tests")
+def pushed(x, inputs):
+    """A simulator that uses what the network was given."""
+    return x + 3.0 * inputs
+
+
+def network(n_in=2, n_out=2, **options):
+    keras.utils.set_random_seed(1)
+    return keras.Sequential(
+        [
+            keras.Input((n_in,)),
+            keras.layers.Dense(8, "tanh", **options),
+            keras.layers.Dense(n_out, bias_initializer="ones"),
+        ]
+    )
+
+
+@pytest.fixture
+def data(rng):
+    return rng.uniform(0.5, 2.0, (40, 2)).astype("float32")
+
+
+def models():
+    return {
+        "differentiable": lambda: training.DifferentiablePhysics(network(), SQUARE),
+        "scale-invariant": lambda: training.ScaleInvariantPhysics(network(), SQUARE),
+        "scale-invariant, solver": lambda: training.ScaleInvariantPhysics(
+            network(), SQUARE, eta=0.5, proxy="l1", updates_per_solve=2, inverse=training.SaddleFreeNewtonSolver()
+        ),
+    }
+
+
+@pytest.fixture(params=models())
+def model(request):
+    return models()[request.param]()
+
+
+def weights_of(model):
+    return [weight.copy() for weight in model.get_weights()]
+
+
+def test_model_is_physics_after_network(model, data):
+    np.testing.assert_allclose(model(data), SQUARE(model.network(data)), rtol=1e-6)
+    model.compile()
+    np.testing.assert_allclose(model.predict(data, verbose=0), model(data), rtol=1e-5)
+
+
+def test_scale_invariant_step_is_the_algorithm_written_out(data):
+    """x = f(y*), y = P(x), x̃ = P⁻¹(y + η(y* − y); x), then SGD on ½|x − x̃|²."""
+    model = training.ScaleInvariantPhysics(network(), SQUARE, eta=0.7)
+    model.compile(keras.optimizers.SGD(0.1))
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        x = model.network(data)
+        wanted = tf.sqrt(x**2 + 0.7 * (data - x**2)) * tf.sign(x)
+        loss = tf.reduce_mean(tf.reduce_sum((x - tf.stop_gradient(wanted)) ** 2 / 2, axis=1))
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    expected = [variable - 0.1 * gradient for variable, gradient in zip(variables, gradients, strict=True)]
+    model.train_on_batch(data, data)
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-5, atol=1e-7)
+
+
+def test_differentiable_step_is_that_of_plain_keras(data):
+    ours = training.DifferentiablePhysics(network(), SQUARE)
+    inner = network()
+    theirs = keras.Model(inner.inputs, keras.layers.Lambda(lambda x: x**2)(inner.outputs[0]))
+    for one in (ours, theirs):
+        one.compile(keras.optimizers.Adam(0.01), loss="mse", jit_compile=False)
+        one.fit(data, data, batch_size=16, epochs=3, shuffle=False, verbose=0)
+    for our, their in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(our, their, rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_descent_as_the_inverse_makes_both_models_equal(data):
+    """With x̃ = x − ∂L/∂x the proxy's gradient is that of the loss itself."""
+
+    def descend(simulate, y, x_guess):
+        with tf.GradientTape() as tape:
+            tape.watch(x_guess)
+            loss = tf.reduce_sum((simulate(x_guess) - y) ** 2) / 2
+        return x_guess - tape.gradient(loss, x_guess)
+
+    proxy = training.ScaleInvariantPhysics(network(), SQUARE, inverse=descend)
+    direct = training.DifferentiablePhysics(network(), SQUARE)
+    half_sum = lambda y, y_pred: tf.reduce_sum((y - y_pred) ** 2, axis=-1) / 2  # noqa: E731
+    for one in (proxy, direct):
+        one.compile(keras.optimizers.SGD(0.01), loss=half_sum)
+        one.train_on_batch(data, data)
+    for one, other in zip(proxy.get_weights(), direct.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_history_holds_both_errors_and_they_fall(model, data):
+    model.compile(keras.optimizers.Adam(0.02))
+    history = model.fit(
+        data, {"y": data, "x": np.sqrt(data)}, epochs=40, batch_size=10, validation_split=0.25, verbose=0
+    ).history
+    expected = {"loss", "x_error", "val_loss", "val_x_error"}
+    expected |= {"proxy"} if isinstance(model, training.ScaleInvariantPhysics) else set()
+    assert set(history) == expected
+    # The gradient of the loss in y may well lead to the other root of y; the inverse simulator stays on its branch.
+    falling = {"loss", "val_loss"} if isinstance(model, training.DifferentiablePhysics) else expected
+    for name in falling:
+        assert history[name][-1] < 0.9 * history[name][0], name
+
+
+def test_evaluate_reports_the_errors_of_all_samples(model, data):
+    model.compile()
+    results = model.evaluate(data, {"y": data, "x": np.sqrt(data)}, batch_size=16, verbose=0, return_dict=True)
+    x = model.network(data).numpy()
+    assert set(results) == {"loss", "x_error"}
+    np.testing.assert_allclose(results["loss"], np.mean((x**2 - data) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(results["x_error"], np.mean(np.abs(x - np.sqrt(data))), rtol=1e-5)
+
+
+def test_the_distance_of_the_simulator_is_the_x_error(data):
+    sine = simulators.Sine(xi=4.0, phi=0.3)
+    targets = data / 4.0
+    model = training.DifferentiablePhysics(network(), sine)
+    model.compile()
+    result = model.evaluate(targets, targets, verbose=0, return_dict=True)
+    np.testing.assert_allclose(result["x_error"], np.mean(sine.distance(model.network(targets), targets)), rtol=1e-5)
+
+
+def test_compiled_metrics_and_callbacks(model, data):
+    model.compile(keras.optimizers.Adam(0.01), metrics=["mae"])
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(sorted(logs)))
+    stop = keras.callbacks.EarlyStopping(monitor="loss", min_delta=1000.0, patience=2)
+    history = model.fit(data, data, epochs=10, verbose=0, callbacks=[watch, stop]).history
+    assert len(history["loss"]) == len(seen) == 3
+    assert {"loss", "mae"} <= set(seen[0])
+
+
+def test_learning_rate_schedule(data):
+    model = models()["scale-invariant"]()
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.1, 0.0])))
+    model.train_on_batch(data, data)
+    model.train_on_batch(data, data)
+    before = weights_of(model)
+    model.train_on_batch(data, data)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_last_partial_batch_and_steps_per_execution(model, data):
+    model.compile(keras.optimizers.SGD(0.01), steps_per_execution=2)
+    model.fit(data, data, batch_size=16, epochs=1, verbose=0)
+    per_batch = model.updates_per_solve if isinstance(model, training.ScaleInvariantPhysics) else 1
+    assert int(model.optimizer.iterations) == 3 * per_batch
+
+
+def test_sample_weight_is_honoured(model, data):
+    """A batch whose second half weighs nothing steps like its first half with half the weight."""
+    model.compile(keras.optimizers.SGD(0.05))
+    start = weights_of(model)
+    weights = np.repeat([1.0, 0.0], 20).astype("float32")
+    model.train_on_batch(data, data, sample_weight=weights)
+    ended = weights_of(model)
+    model.set_weights(start)
+    model.train_on_batch(data[:20], data[:20], sample_weight=np.full(20, 0.5, "float32"))
+    moved = 0.0
+    for one, other, first in zip(ended, model.get_weights(), start, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+        moved += np.abs(one - first).sum()
+    assert moved > 1e-3
+
+
+def test_save_load_same_next_step(model, data, tmp_path):
+    model.compile(keras.optimizers.Adam(0.01), loss="mae", metrics=["mse"])
+    model.fit(data, data, batch_size=20, epochs=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.simulator == model.simulator
+    for one in (model, loaded):
+        one.fit(data, data, batch_size=20, epochs=1, shuffle=False, verbose=0)
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_eager_equals_graph_equals_xla(data):
+    for build in models().values():
+        ends = []
+        for options in ({"run_eagerly": True}, {}, {"jit_compile": True}):
+            model = build()
+            model.compile(keras.optimizers.SGD(0.05), **options)
+            model.fit(data, data, batch_size=20, epochs=1, shuffle=False, verbose=0)
+            ends.append(model.get_weights())
+        for other in ends[1:]:
+            for one, two in zip(ends[0], other, strict=True):
+                np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_a_permuted_batch_takes_the_same_step(model, data, rng):
+    model.compile(keras.optimizers.SGD(0.05))
+    start, order = weights_of(model), rng.permutation(len(data))
+    model.train_on_batch(data, data)
+    ended = weights_of(model)
+    model.set_weights(start)
+    model.train_on_batch(data[order], data[order])
+    for one, other in zip(ended, model.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_weights_stay_and_regularisers_count(data):
+    plain, regularised = (
+        training.ScaleInvariantPhysics(network(kernel_regularizer=regulariser), SQUARE)
+        for regulariser in (None, keras.regularizers.L2(1.0))
+    )
+    frozen = plain.network.layers[-1]
+    frozen.trainable = regularised.network.layers[-1].trainable = False
+    before = [weight.numpy() for weight in frozen.weights]
+    for one in (plain, regularised):
+        one.compile(keras.optimizers.SGD(0.05))
+        one.train_on_batch(data, data)
+    for weight, old in zip(frozen.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+    assert np.linalg.norm(regularised.network.layers[0].kernel) < np.linalg.norm(plain.network.layers[0].kernel)
+
+
+@pytest.mark.parametrize("simulator", [doubled, pushed])
+def test_a_readers_own_function_as_simulator(simulator, data, tmp_path):
+    model = training.ScaleInvariantPhysics(network(), simulator, inverse=training.GaussNewtonSolver())
+    model.compile(keras.optimizers.Adam(0.02))
+    history = model.fit(data, data, epochs=30, verbose=0).history
+    assert history["loss"][-1] < 0.1 * history["loss"][0]
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(data), model(data))
+
+
+def test_a_network_that_ignores_training_and_is_not_built(data):
+    class Scale(keras.layers.Layer):
+        def build(self, shape):
+            self.factor = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+        def call(self, inputs):
+            return inputs * self.factor
+
+    model = training.DifferentiablePhysics(Scale(), SQUARE)
+    model.compile(keras.optimizers.SGD(0.01))
+    model.fit(data, data, epochs=1, verbose=0)
+    assert model.built
+    assert model.network.factor.shape == (2,)
+
+
+def test_several_updates_per_solve_equal_several_steps_to_the_same_target(data):
+    model = training.ScaleInvariantPhysics(network(), SQUARE, updates_per_solve=3)
+    model.compile(keras.optimizers.SGD(0.05))
+    plain = network()
+    wanted = np.sqrt(data) * np.sign(plain(data))
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.reduce_sum((plain(data) - wanted) ** 2 / 2, axis=1))
+        for variable, gradient in zip(
+            plain.trainable_variables, tape.gradient(loss, plain.trainable_variables), strict=True
+        ):
+            variable.assign_sub(0.05 * gradient)
+    model.train_on_batch(data, data)
+    for one, other in zip(model.network.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_saddle_free_newton_solver_against_numpy(rng):
+    sine = simulators.Sine(xi=3.0, phi=0.4)
+    x, y = rng.uniform(-1, 1, (20, 2)), rng.uniform(-1, 1, (20, 2))
+    step = training.SaddleFreeNewtonSolver(limit=0.2)(sine, tf.constant(y), tf.constant(x)).numpy() - x
+
+    def loss(points):
+        return tf.reduce_sum((sine(points) - y) ** 2, axis=1) / 2
+
+    h, expected = 1e-4, []
+    for i in range(20):
+
+        def value(d0, d1, i=i):
+            points = np.tile(x[i], (20, 1)) + np.array([d0, d1])
+            return float(loss(tf.constant(np.where(np.arange(20)[:, None] == i, points, x)))[i])
+
+        g = np.array([value(h, 0) - value(-h, 0), value(0, h) - value(0, -h)]) / (2 * h)
+        hxx = (value(h, 0) - 2 * value(0, 0) + value(-h, 0)) / h**2
+        hyy = (value(0, h) - 2 * value(0, 0) + value(0, -h)) / h**2
+        hxy = (value(h, h) - value(h, -h) - value(-h, h) + value(-h, -h)) / (4 * h**2)
+        s, q = np.linalg.eigh(np.array([[hxx, hxy], [hxy, hyy]]))
+        slopes, mean = q.T @ g, np.sqrt(np.abs(s[0] * s[1]))
+        lengths = [
+            abs(a / b) if abs(b) > mean else min(abs(a / b), 0.2 / abs(a)) for a, b in zip(slopes, s, strict=True)
+        ]
+        expected.append(q @ (-np.sign(slopes) * lengths))
+    np.testing.assert_allclose(step, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_gauss_newton_solver_reaches_the_target_by_the_shortest_way():
+    def total(x):
+        return tf.reduce_sum(x, axis=1, keepdims=True)
+
+    x = training.GaussNewtonSolver()(
+        total, tf.constant([[6.0]], tf.float64), tf.constant([[0.0, 1.0, 2.0]], tf.float64)
+    )
+    np.testing.assert_allclose(x, [[1.0, 2.0, 3.0]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("solver", [training.SaddleFreeNewtonSolver(0.1, 3), training.GaussNewtonSolver(2, 1e-3)])
+def test_solvers_are_saved_by_keras(solver):
+    assert keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(solver)) == solver
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: training.DifferentiablePhysics(doubled, SQUARE), TypeError, "network must be a Keras model or layer"),
+        (lambda: training.DifferentiablePhysics(network(), 3), TypeError, "simulator must be a function, got int"),
+        (
+            lambda: training.DifferentiablePhysics(keras.layers.Dense(2, dtype="mixed_float16"), SQUARE),
+            TypeError,
+            "network must compute in float32 or float64, got float16",
+        ),
+        (lambda: training.ScaleInvariantPhysics(network(), doubled), TypeError, "simulator has no local_inverse"),
+        (lambda: training.ScaleInvariantPhysics(network(), SQUARE, eta=0.0), ValueError, "eta must be positive"),
+        (lambda: training.ScaleInvariantPhysics(network(), SQUARE, eta=1.5), ValueError, r"eta must be in \(0, 1\]"),
+        (
+            lambda: training.ScaleInvariantPhysics(network(), SQUARE, proxy="l3"),
+            ValueError,
+            'proxy must be "l2" or "l1"',
+        ),
+        (
+            lambda: training.ScaleInvariantPhysics(network(), SQUARE, updates_per_solve=0),
+            ValueError,
+            "updates_per_solve must be at least 1",
+        ),
+        (lambda: training.SaddleFreeNewtonSolver(limit=0.0), ValueError, "limit must be positive"),
+        (lambda: training.GaussNewtonSolver(rcond=-1.0), ValueError, "rcond must be at least 0"),
+        (lambda: training.GaussNewtonSolver(n_steps=0), ValueError, "n_steps must be at least 1"),
+    ],
+)
+def test_refusals(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        (lambda data: data[:, :1], ValueError, "targets must have the shape of the simulator's output"),
+        (lambda data: data.astype("int32"), TypeError, "targets must be float32 or float64, got int32"),
+        (lambda data: {"z": data}, ValueError, 'targets must be y\\* or a dictionary of "y"'),
+        (lambda data: {"y": data, "x": data[:, :1]}, ValueError, r'targets\["x"\] must have the shape of x'),
+    ],
+)
+def test_targets_are_refused(model, data, targets, error, message):
+    model.compile()
+    with pytest.raises(error, match=message):
+        model.fit(data, targets(data), verbose=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}])
+def test_targets_that_are_not_finite_stop_training_and_leave_the_weights(model, data, options):
+    model.compile(keras.optimizers.Adam(0.01), **options)
+    model.train_on_batch(data, data)
+    before = weights_of(model)
+    broken = data.copy()
+    broken[3, 1] = np.nan
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match="finite"):
+        model.train_on_batch(data, broken)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_an_unreachable_target_stops_training(data):
+    model = training.ScaleInvariantPhysics(network(), SQUARE)
+    model.compile()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the answer of the inverse simulator is not finite"):
+        model.train_on_batch(data, -data)
