@@ -5,17 +5,14 @@ as many steps. They are run here, with numbers of steps fixed, so the record doe
 machine. It takes a quarter of an hour.
 """
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from book.timings import Environment, here
+from book import tables
 from book.toc import ROOT
 from physgrad_tf import simulators, training
 
@@ -34,59 +31,18 @@ RATES = {
 }
 
 
-@dataclass(frozen=True)
-class Table:
-    """One experiment: what was run, and its numbers as they are shown.
-
-    Attributes:
-        title: what the table shows.
-        settings: everything else one must know to run it again.
-        head: the names of the columns.
-        rows: the entries, as text.
-    """
-
-    title: str
-    settings: str
-    head: list[str]
-    rows: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Record:
-    """All tables of one run, with its date, its versions and its machine."""
-
-    date: str
-    environment: Environment
-    tables: list[Table]
-
-
-def read(root: Path = ROOT) -> Record | None:
-    """The stored record, or None when nothing was run yet."""
-    path = root / RECORD
-    if not path.exists():
-        return None
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    tables = [Table(**table) for table in stored["tables"]]
-    return Record(stored["date"], Environment(**stored["environment"]), tables)
-
-
 def main() -> None:
     """Run everything and write the record."""
-    tables = []
-    for table in experiments():
-        print("\n".join(["", table.title, *(" | ".join(row) for row in [table.head, *table.rows])]), flush=True)
-        tables.append(table)
-    record = Record(datetime.now(UTC).date().isoformat(), here(), tables)
-    (ROOT / RECORD).write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    tables.write(experiments(), ROOT / RECORD)
 
 
-def experiments() -> Iterator[Table]:
+def experiments() -> Iterator[tables.Table]:
     """The tables, in the order in which the book shows them."""
     yield six_optimizers()
     yield angles()
 
 
-def six_optimizers() -> Table:
+def six_optimizers() -> tables.Table:
     """S8, S9 and S15: all optimizers at ξ = 1 and ξ = 32, both coupled at 45°."""
     rows = []
     for name, rates in RATES.items():
@@ -99,7 +55,7 @@ def six_optimizers() -> Table:
             if xi == 32.0:
                 row.append(", ".join(f"{n}" if r else "never" for n, r in zip(close, reached, strict=True)))
         rows.append(row)
-    return Table(
+    return tables.Table(
         "Sine example at 45°: distance in x after long training (S8, S9, S15)",
         f"{settings(STEPS)} Smallest and largest of three seeds; for every seed the first record below 0.05.",
         ["Optimizer", "rate, ξ = 1", "distance, ξ = 1", "rate, ξ = 32", "distance, ξ = 32", "steps to 0.05, ξ = 32"],
@@ -107,14 +63,14 @@ def six_optimizers() -> Table:
     )
 
 
-def angles() -> Table:
+def angles() -> tables.Table:
     """S10: what the angle does to SIP and to Adam at ξ = 32."""
     rows = []
     for name in ("SIP", "Adam"):
         last = {degrees: train_sine(name, 32.0, degrees, RATES[name][1], STEPS)[-1] for degrees in (0.0, 1.0, 45.0)}
         ratio = np.median(last[45.0]) / np.median(last[0.0])
         rows.append([name, *(interval(distances) for distances in last.values()), f"{ratio:.2g}"])
-    return Table(
+    return tables.Table(
         "Sine example at ξ = 32: distance in x over the angle (S10)",
         f"{settings(STEPS)} Smallest and largest of three seeds; the ratio is one of medians.",
         ["Optimizer", "0°", "1°", "45°", "45° over 0°"],
@@ -128,8 +84,8 @@ RECORDS = 60
 def settings(n_steps: int) -> str:
     """What all sine runs share, in words."""
     return (
-        f"{n_steps} steps of {BATCH} targets at a constant rate, network 2-32-64-32-2 with ReLU, {RECORDS} records on 1000 "
-        "held-out targets."
+        f"{n_steps} steps of {BATCH} targets at a constant rate, network 2-32-64-32-2 with ReLU, {RECORDS} records on "
+        "1000 held-out targets."
     )
 
 
