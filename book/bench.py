@@ -41,8 +41,8 @@ def scale_invariant_steps() -> tables.Table:
         rows.append([what, *compare(first, second), f"{target:g}"])
     return tables.Table(
         "One training step over one step of Adam on the loss",
-        f"Batches of 100 for the sine example, of 32 for heat. Medians of {ROUNDS} rounds in which both ran in turn; in "
-        "brackets the smallest and the largest ratio of a round.",
+        f"Batches of 100 for the sine example, of 32 for heat. Medians of {ROUNDS} rounds in which both ran in turn; "
+        "in brackets the smallest and the largest ratio of a round.",
         ["Step", "ratio", "milliseconds", "meant to be at most"],
         rows,
     )
