@@ -63,7 +63,7 @@ execute: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m book.bench
 
-# Steps are fixed, so the machine may be busy; it takes a quarter of an hour.
+# Steps are fixed, so the machine may be busy; it takes some ten minutes.
 long: $(INSTALLED)
 	$(BIN)/python -m book.long
 
