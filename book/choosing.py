@@ -86,8 +86,14 @@ class Choosing(SphinxDirective):
             label = nodes.Text(f"{contest.claim.id}, {title(contest.claim.notebook, root)}")
             target = contest.claim.notebook.with_suffix("").as_posix()
             link = make_refnode(self.env.app.builder, self.env.docname, target, contest.claim.anchor, label)
-            rows.append([contest.problem, contest.measure, order, link])
+            problem, measure = (self.text(words) for words in (contest.problem, contest.measure))
+            rows.append([problem, measure, order, link])
         return [grid(["Problem", "Measured, smaller is better", "Results, best first", "Cell"], rows)]
+
+    def text(self, words: str) -> nodes.inline:
+        """Words with mathematics between dollars, as nodes."""
+        content, messages = self.state.inline_text(words, self.lineno)
+        return nodes.inline("", "", *content, *messages)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
