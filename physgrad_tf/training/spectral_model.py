@@ -149,7 +149,7 @@ class SpectralModel(PhysicsModel):
         number = self.optimizer.iterations.value
         rows = tf.math.is_finite(gradient) & stacked.finite_rows()
         (gradient,) = stop_unless_finite(
-            "the Jacobian or ∂L/∂y",
+            "the Jacobian or the gradient of the loss in y",
             [tf.where(rows, gradient, math.nan)],
             number,
             ["; in these samples of the batch:", samples_of(tf.where(~rows)[:, 0], y), "; there is no spectrum yet"],
