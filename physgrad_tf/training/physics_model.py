@@ -74,7 +74,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return super().get_compile_config() | {"jit_compile": self._xla}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile with saved arguments."""
+        """Compile with the saved arguments in `config`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
@@ -95,17 +95,17 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         )
 
     def build(self, input_shape: Any) -> None:
-        """Build the network, unless it is built already."""
+        """Build the network for inputs of shape `input_shape`, unless it is built already."""
         if not self.network.built:
             self.network.build(input_shape)
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Return y = P(f(inputs))."""
+        """Return y = P(f(inputs)); `training` is passed on to the network."""
         return self.simulate(self.network(inputs, training=training), inputs)
 
     def simulate(self, x: tf.Tensor, inputs: Any) -> tf.Tensor:
-        """Return y = P(x)."""
+        """Return y = P(x), where the simulator is also told the `inputs`."""
         return self._simulate(x, self.given(x, inputs))
 
     def given(self, x: tf.Tensor, inputs: Any) -> Any:
@@ -124,11 +124,14 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
         Returns:
             x and y as they were before the update.
+
+        Raises:
+            NotImplementedError: by this class.
         """
         raise NotImplementedError
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One update of the weights from one batch."""
+        """One update of the weights from one batch, `data` as `fit` hands it on."""
         inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         target, solution = split(targets)
         if not self.built:  # the step calls the network and the physics one by one, never the model as a whole
@@ -137,7 +140,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return self.record(inputs, x, y, target, solution, sample_weight, training=True)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """The errors on one batch, without an update."""
+        """The errors on one batch, `data` as `evaluate` hands it on, without an update."""
         inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         target, solution = split(targets)
         x = self.network(inputs, training=False)
@@ -154,7 +157,20 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         sample_weight: Any,
         training: bool,
     ) -> dict[str, tf.Tensor]:
-        """Bring the metrics up to date, and return those that belong to training or to a test."""
+        """Bring the metrics up to date, and return those that belong to training or to a test.
+
+        Args:
+            inputs: what the network was given.
+            x: what it answered.
+            y: what the simulator made of it.
+            target: y*.
+            solution: x* or None.
+            sample_weight: weights [batch] or None.
+            training: whether metrics that exist in training alone are returned too.
+
+        Returns:
+            The metrics by name.
+        """
         target = tf.cast(target, y.dtype)
         loss = self.compute_loss(inputs, target, y, sample_weight, training=training)
         self._y_loss.update_state(loss, sample_weight=tf.shape(y)[0])
@@ -170,12 +186,25 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     training_only: tuple[str, ...] = ()
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
-        """The compiled metrics of y* and y, by name."""
+        """The compiled metrics of y* (here `y`) and y (here `y_pred`) under `sample_weight`, by name."""
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in ("loss", "x_error")}
 
     def x_error(self, inputs: Any, x: tf.Tensor, target: tf.Tensor, solution: tf.Tensor | None) -> tf.Tensor | None:
-        """The error in x-space of every sample, [batch], or None where nothing tells it."""
+        """The error in x-space of every sample, [batch], or None where nothing tells it.
+
+        Args:
+            inputs: what the network was given.
+            x: what it answered.
+            target: y*.
+            solution: x* or None.
+
+        Returns:
+            The errors or None.
+
+        Raises:
+            ValueError: if `solution` has another shape than `x`.
+        """
         if solution is not None:
             if not x.shape.is_compatible_with(solution.shape):
                 raise ValueError(f'targets["x"] must have the shape of x, {x.shape}, got {solution.shape}.')
@@ -185,7 +214,11 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return None
 
     def like_output(self, target: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Return y* in the dtype of y if it has the shape of y; nothing is broadcast."""
+        """Return `target` in the dtype of y if it has the shape of y; nothing is broadcast.
+
+        Raises:
+            ValueError: if it has another shape.
+        """
         if not y.shape.is_compatible_with(target.shape):
             raise ValueError(f"targets must have the shape of the simulator's output, {y.shape}, got {target.shape}.")
         return tf.cast(target, y.dtype)

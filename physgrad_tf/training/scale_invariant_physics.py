@@ -74,7 +74,10 @@ class ScaleInvariantPhysics(PhysicsModel):
         }
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One call of the inverse simulator, then `updates_per_solve` updates of the network towards its answer."""
+        """One call of the inverse simulator, then `updates_per_solve` updates of the network towards its answer.
+
+        `target` and `sample_weight` are as in `PhysicsModel`.
+        """
         x, y, x_wanted = self.through_xla(self.solve)(inputs, target)
         (x_wanted,) = stop_unless_finite(
             "the answer of the inverse simulator", [x_wanted], self.optimizer.iterations.value
@@ -87,7 +90,11 @@ class ScaleInvariantPhysics(PhysicsModel):
         return x, y
 
     def solve(self, inputs: Any, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """x, y and x̃ = P⁻¹(y + η(y* − y); x)."""
+        """x, y and x̃ = P⁻¹(y + η(y* − y); x) for y* = `target`.
+
+        Raises:
+            ValueError: if the inverse simulator returns another shape than that of x.
+        """
         x = self.network(inputs, training=True)
         y = self.simulate(x, inputs)
         y_wanted = y + self.eta * (self.like_output(target, y) - y)
@@ -102,7 +109,7 @@ class ScaleInvariantPhysics(PhysicsModel):
     def differentiate_proxy(
         self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """The gradient of the proxy loss with respect to the weights, and its value."""
+        """The gradient of the proxy loss towards x̃ = `x_wanted` under `sample_weight`, and its value."""
         with tf.GradientTape() as tape:
             x = self.network(inputs, training=True)
             misfit = (x - x_wanted) ** 2 / 2.0 if self.proxy == "l2" else tf.abs(x - x_wanted)
