@@ -39,7 +39,10 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
     if not places:
         raise ValueError("network must have trainable weights, got none.")
     copies = keras.tree.map_structure(lambda tensor: tf.repeat(tensor, n_out, axis=0), inputs)
+    weights = network.trainable_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape, tapped(network, tape) as calls:
+        for weight in weights:
+            tape.watch(weight.value)
         y_copies = outputs(copies)
     if not calls:
         raise ValueError("outputs does not depend on any of the weights: it never calls the network.")
@@ -47,7 +50,14 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
     batch = tf.shape(y)[0]
     units = tf.tile(tf.eye(n_out, dtype=y.dtype), [batch, 1])
     # 1 → ∂y_k/∂z for copy k of every sample, of all layers at once
-    cotangents = tape.gradient(y_copies, [call.output for call in calls], output_gradients=units)
+    sources = [[call.output for call in calls], [weight.value for weight in weights]]
+    cotangents, elsewhere = tape.gradient(y_copies, sources, output_gradients=units)
+    for weight, path in zip(weights, elsewhere, strict=True):
+        if path is not None:
+            raise ValueError(
+                f"weight {weight.path} is used outside of the call of its layer, where it cannot be followed. Use it "
+                "in its layer only, or take the textbook kind, StackedJacobian.reverse."
+            )
     if all(cotangent is None for cotangent in cotangents):
         raise ValueError("outputs does not depend on any of the weights.")
     by_layer: dict[int, list[tuple[Call, tf.Tensor]]] = {}

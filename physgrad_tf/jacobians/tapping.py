@@ -71,7 +71,12 @@ def listener(layer: keras.Layer, call: Any, calls: list[Call], tape: tf.Gradient
         if not own_weights(layer):
             return call(*args, **kwargs)
         activation = layer.activation if is_linear(layer) else None
-        with replaced(layer, "activation", None) if is_linear(layer) else contextlib.nullcontext():
+        # The weights are held constant here, so that the tape finds a path to them only where they are used elsewhere.
+        constants = [(weight, tf.stop_gradient(weight.value)) for weight in own_weights(layer)]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(keras.StatelessScope(constants))
+            if is_linear(layer):
+                stack.enter_context(replaced(layer, "activation", None))
             output = call(*args, **kwargs)
         if not tf.is_tensor(output):
             raise ValueError(f"layer {layer.name} must return one tensor, got {type(output).__name__}.")

@@ -141,7 +141,7 @@ class SpectralModel(PhysicsModel):
         return JacobianSize(n_rows, n_weights, 8 * n_rows * n_weights)
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step V f(Σ) Uᵀ ∂L/∂y, handed to the optimizer."""
+        """One step V f(Σ) Uᵀ ∂L/∂y, handed to the optimizer; `inputs` and `target` as in `PhysicsModel`."""
         with tf.control_dependencies(self.refuse_large(target)):
             inputs = keras.tree.map_structure(tf.identity, inputs)
         differentiate = self.differentiate if self.jacobian == "reverse" else self.through_xla(self.differentiate)
@@ -149,7 +149,7 @@ class SpectralModel(PhysicsModel):
         number = self.optimizer.iterations.value
         rows = tf.math.is_finite(gradient) & stacked.finite_rows()
         (gradient,) = stop_unless_finite(
-            "the Jacobian or ∂L/∂y",
+            "the Jacobian or the gradient of the loss in y",
             [tf.where(rows, gradient, math.nan)],
             number,
             ["; in these samples of the batch:", samples_of(tf.where(~rows)[:, 0], y), "; there is no spectrum yet"],
@@ -180,7 +180,11 @@ class SpectralModel(PhysicsModel):
     def differentiate(
         self, inputs: Any, target: tf.Tensor, sample_weight: Any
     ) -> tuple[StackedJacobian, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The stacked Jacobian, ∂L/∂y as one vector, x and y."""
+        """The stacked Jacobian, ∂L/∂y as one vector, x and y for `inputs` and y* = `target`.
+
+        Raises:
+            ValueError: if there are regularisers or other losses that do not come from y.
+        """
         found: list[tuple[tf.Tensor, tf.Tensor]] = []
 
         def outputs(inputs: Any) -> tf.Tensor:
@@ -206,7 +210,11 @@ class SpectralModel(PhysicsModel):
         return stacked, tf.reshape(gradient, [-1]), x, y
 
     def refuse_large(self, target: tf.Tensor) -> list[tf.Operation]:
-        """Raise if J would be too large, or return the check for a batch whose size is not known yet."""
+        """Raise if J for y* = `target` would be too large, or return the check for a batch of a size not known yet.
+
+        Raises:
+            ValueError: if it is too large.
+        """
         n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
         message = (
             f"the Jacobian of this batch, one row per output of a sample and {n_weights} weights, is larger in float64 "
