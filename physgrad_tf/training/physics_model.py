@@ -66,7 +66,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """All metrics, one of each name: this model's "loss" stands for Keras's own."""
+        """One metric of each name; this model's "loss" stands for Keras's own."""
         return list({metric.name: metric for metric in super().metrics}.values())
 
     def get_compile_config(self) -> dict[str, Any]:
