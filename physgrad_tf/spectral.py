@@ -15,20 +15,53 @@ p         V Σᵖ Uᵀ               step it gives when A is a Jacobian
 Which singular values are kept is decided by `rcond`, relative to the largest one of the same matrix, so that A ↦ cA
 keeps the same ones. Two modes treat the others: "truncate" sets f to zero there, "clamp" takes σ·max(σ, τ)^(p−1) with
 τ = rcond·σ_max, which equals σᵖ above τ and falls to zero with σ below it. In both modes f(0) = 0 for every p.
+
+Two routes lead to V f(Σ) Uᵀ g. The SVD of a matrix is the reference. For a `StackedJacobian` it is
+Jᵀ (J Jᵀ)^((p−1)/2) g by the eigenvalues σ² of J Jᵀ in float64, or of JᵀJ if that is smaller. Squaring costs precision:
+the step's error grows like ε/rcond², so this route takes no `rcond` below `SMALLEST_GRAM_RCOND`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from physgrad_tf import validation
+from physgrad_tf.jacobians import StackedJacobian
 
-__all__ = ["apply_spectral_power", "half_inverse", "pseudo_inverse", "spectral_filter", "spectral_power"]
+__all__ = [
+    "SMALLEST_GRAM_RCOND",
+    "SpectralStep",
+    "apply_spectral_power",
+    "half_inverse",
+    "pseudo_inverse",
+    "spectral_filter",
+    "spectral_power",
+    "spectral_step",
+]
 
 Mode = Literal["truncate", "clamp"]
+
+#: The smallest `rcond` of the route through J Jᵀ; below it, the eigenvalues σ² drown in the rounding of the largest.
+SMALLEST_GRAM_RCOND = 1e-7
+
+
+class SpectralStep(NamedTuple):
+    """V f(Σ) Uᵀ g and what the filter saw.
+
+    Attributes:
+        step: the vector [n].
+        rank: how many singular values lie above rcond·σ_max.
+        largest: σ_max.
+        smallest: the smallest of those above rcond·σ_max; 0 if there are none.
+    """
+
+    step: tf.Tensor
+    rank: tf.Tensor
+    largest: tf.Tensor
+    smallest: tf.Tensor
 
 
 def spectral_power(matrix: Any, exponent: float, *, rcond: float | None = None, mode: Mode = "truncate") -> tf.Tensor:
@@ -57,7 +90,7 @@ def spectral_power(matrix: Any, exponent: float, *, rcond: float | None = None, 
 def apply_spectral_power(
     matrix: Any, vector: Any, exponent: float, *, rcond: float | None = None, mode: Mode = "truncate"
 ) -> tf.Tensor:
-    """V f(Σ) Uᵀ g without forming the matrix.
+    """V f(Σ) Uᵀ g without forming the matrix V f(Σ) Uᵀ.
 
     Args:
         matrix: A, [..., m, n].
@@ -81,9 +114,59 @@ def apply_spectral_power(
     if vector.shape.rank != matrix.shape.rank - 1 or not vector.shape.is_compatible_with(matrix.shape[:-1]):
         raise ValueError(f"vector must have shape {matrix.shape[:-1]} for a matrix {matrix.shape}, got {vector.shape}.")
     f = spectral_filter(s, exponent, rcond=resolution(s, u, v) if rcond is None else rcond, mode=mode)
-    vector = validation.finite("vector", vector)
-    w = tf.linalg.matvec(u, vector, transpose_a=True)  # g → Uᵀg
-    return tf.linalg.matvec(v, f * w)  # Uᵀg → V f(Σ) Uᵀg
+    return filtered(s, u, v, f, validation.finite("vector", vector))
+
+
+def spectral_step(
+    jacobian: StackedJacobian | Any, vector: Any, exponent: float, *, rcond: float, mode: Mode = "truncate"
+) -> SpectralStep:
+    """V f(Σ) Uᵀ g of one matrix in float64, with its rank and its largest and smallest kept singular value.
+
+    Args:
+        jacobian: J, as a `StackedJacobian` (by the eigenvalues of J Jᵀ or JᵀJ) or as a matrix [m, n], such as
+            `StackedJacobian.to_dense` gives (by `tf.linalg.svd`).
+        vector: g, [m], such as ∂L/∂y.
+        exponent: p in f(σ) = σᵖ.
+        rcond: relative threshold τ/σ_max in [0, 1), with the same meaning on both routes. For a `StackedJacobian` at
+            least `SMALLEST_GRAM_RCOND`.
+        mode: "truncate" or "clamp", as in `spectral_power`.
+
+    Returns:
+        The step and its spectrum, in float64.
+
+    Raises:
+        TypeError: if `jacobian` or `vector` is not floating or a number is not a number.
+        ValueError: if a shape is wrong, `vector` or a matrix holds NaN or Inf, `rcond` is out of range for the route,
+            or `mode` is unknown.
+    """
+    vector = tf.cast(validation.finite("vector", validation.floating("vector", vector)), tf.float64)
+    if not isinstance(jacobian, StackedJacobian):
+        s, u, v = decompose(tf.cast(validation.batch_of_points("jacobian", jacobian), tf.float64))
+        f = spectral_filter(s, exponent, rcond=rcond, mode=mode)
+        return SpectralStep(filtered(s, u, v, f, one_per_row(vector, jacobian.shape[0])), *kept_spectrum(s, rcond))
+    if validation.real("rcond", rcond) < SMALLEST_GRAM_RCOND:
+        raise ValueError(
+            f"rcond must be at least {SMALLEST_GRAM_RCOND:g} for a StackedJacobian, got {rcond:g}: the eigenvalues of "
+            "J Jᵀ are squares, and their error grows like ε/rcond². Give jacobian.to_dense() for the SVD route."
+        )
+    vector = one_per_row(vector, jacobian.n_rows)
+
+    def through_rows() -> SpectralStep:
+        s, u = singular_values_from(jacobian.gram(tf.float64))
+        w = tf.linalg.matvec(
+            u, divided_filter(s, exponent, rcond, mode) * tf.linalg.matvec(u, vector, transpose_a=True)
+        )
+        return SpectralStep(jacobian.transpose_matvec(w), *kept_spectrum(s, rcond))  # Jᵀ (J Jᵀ)^((p−1)/2) g
+
+    def through_weights() -> SpectralStep:
+        s, v = singular_values_from(jacobian.weight_gram(tf.float64))
+        gradient = jacobian.transpose_matvec(vector)
+        w = divided_filter(s, exponent, rcond, mode) * tf.linalg.matvec(v, gradient, transpose_a=True)
+        return SpectralStep(tf.linalg.matvec(v, w), *kept_spectrum(s, rcond))  # (JᵀJ)^((p−1)/2) Jᵀg
+
+    if jacobian.n_rows is None:
+        return SpectralStep(*tf.cond(tf.size(vector) <= jacobian.n_weights, through_rows, through_weights))
+    return through_rows() if jacobian.n_rows <= jacobian.n_weights else through_weights()
 
 
 def pseudo_inverse(matrix: Any, *, rcond: float | None = None, mode: Mode = "truncate") -> tf.Tensor:
@@ -144,3 +227,39 @@ def resolution(s: tf.Tensor, u: tf.Tensor, v: tf.Tensor) -> float:
     if m is None or n is None:
         raise ValueError("rcond must be given when the shape of matrix is unknown inside a tf.function.")
     return max(m, n) * float(np.finfo(s.dtype.as_numpy_dtype).eps)
+
+
+def filtered(s: tf.Tensor, u: tf.Tensor, v: tf.Tensor, f: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    """V f(Σ) Uᵀ g of a decomposition."""
+    w = tf.linalg.matvec(u, vector, transpose_a=True)  # g → Uᵀg
+    return tf.linalg.matvec(v, f * w)  # Uᵀg → V f(Σ) Uᵀg
+
+
+def singular_values_from(gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The singular values and vectors of J from one of its Gram matrices; rounding below zero counts as zero."""
+    squares, vectors = tf.linalg.eigh(gram)
+    return tf.sqrt(tf.maximum(squares, 0.0)), vectors
+
+
+def divided_filter(s: tf.Tensor, exponent: float, rcond: float, mode: Mode) -> tf.Tensor:
+    """f(σ)/σ: σ^(p−1) above τ; below it, 0 if truncated and τ^(p−1) if clamped, also where rounding has made σ zero."""
+    f = spectral_filter(s, exponent, rcond=rcond, mode=mode)
+    if mode == "truncate":
+        return tf.math.divide_no_nan(f, s)
+    clamped = tf.maximum(s, rcond * tf.reduce_max(s))
+    return tf.where(clamped > 0.0, clamped ** (exponent - 1.0), tf.zeros_like(s))
+
+
+def kept_spectrum(s: tf.Tensor, rcond: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The number of singular values above rcond·σ_max, the largest of all, and the smallest of those above."""
+    largest = tf.reduce_max(s)
+    kept = s > tf.maximum(rcond * largest, tf.constant(np.finfo(np.float64).tiny, s.dtype))
+    smallest = tf.reduce_min(tf.where(kept, s, largest))
+    return tf.math.count_nonzero(kept, dtype=tf.int32), largest, smallest
+
+
+def one_per_row(vector: tf.Tensor, n_rows: int | None) -> tf.Tensor:
+    """Return a vector with one entry per row of J, or raise."""
+    if vector.shape.rank != 1 or not vector.shape.is_compatible_with([n_rows]):
+        raise ValueError(f"vector must have shape [{n_rows}], one entry per row of jacobian, got {vector.shape}.")
+    return vector

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,25 +11,41 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
+from physgrad_tf.jacobians.layerwise import layer_parts
+from physgrad_tf.jacobians.parts import Blocks, Part
 from physgrad_tf.jacobians.weights import flatten_weights
 
 
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class StackedJacobian:
     """∂y/∂θ of a mini-batch: the Jacobians of all samples below each other, [batch·n_out, n_weights].
 
     Row i·n_out + k holds ∂y_k/∂θ at sample i. Half-inverse gradients and Gauss-Newton act on this matrix
     (Schnell, Holl and Thuerey, Half-Inverse Gradients for Physical Deep Learning, ICLR 2022, section 2).
 
+    It is made by `StackedJacobian.reverse` or `StackedJacobian.layerwise`, which differ in what they compute and store
+    and not in the matrix they stand for.
+
     Attributes:
-        n_rows: batch·n_out.
-        n_weights: length of θ.
+        parts: what is stored.
+        sizes: how many entries each weight has, in the order of θ.
+        kind: how it was made, "reverse" or "layerwise".
     """
 
-    def __init__(self, matrix: tf.Tensor) -> None:
-        """Keep `matrix` [batch·n_out, n_weights]; use `StackedJacobian.reverse` to compute it."""
-        self._matrix = validation.batch_of_points("matrix", matrix)
-        self.n_rows: int = self._matrix.shape[0]
-        self.n_weights: int = self._matrix.shape[1]
+    parts: tuple[Part, ...]
+    sizes: tuple[int, ...]
+    kind: str
+
+    @classmethod
+    def of_matrix(cls, matrix: Any) -> StackedJacobian:
+        """Take a matrix [batch·n_out, n_weights] as it is.
+
+        Raises:
+            TypeError: if `matrix` is not floating.
+            ValueError: if it does not have two dimensions or is empty.
+        """
+        matrix = validation.batch_of_points("matrix", matrix)
+        return cls((Blocks({0: matrix}),), (matrix.shape[1],), "reverse")
 
     @classmethod
     def reverse(cls, outputs: Callable[[], tf.Tensor], weights: Sequence[Any]) -> StackedJacobian:
@@ -42,7 +60,7 @@ class StackedJacobian:
 
         Raises:
             TypeError: if `outputs` is not a function or y is not floating.
-            ValueError: if y is not [batch, n_out] with a static shape, or depends on none of the weights.
+            ValueError: if y is not [batch, n_out] with a static n_out, or depends on none of the weights.
         """
         validation.function("outputs", outputs)
         variables = [weight.value if isinstance(weight, keras.Variable) else weight for weight in weights]
@@ -55,19 +73,102 @@ class StackedJacobian:
         blocks = tape.jacobian(y, variables, experimental_use_pfor=not tf.executing_eagerly())
         if all(block is None for block in blocks):
             raise ValueError("outputs does not depend on any of the weights.")
-        n_rows = y.shape[0] * y.shape[1]
-        columns = [
-            tf.zeros([n_rows, tf.size(variable)], y.dtype) if block is None else tf.reshape(block, [n_rows, -1])
-            for block, variable in zip(blocks, variables, strict=True)
-        ]
-        return cls(tf.concat(columns, axis=1))
+        sizes = tuple(math.prod(variable.shape) for variable in variables)
+        n_rows = tf.shape(y)[0] * y.shape[1]
+        columns = {
+            place: tf.zeros([n_rows, size], y.dtype) if block is None else tf.reshape(block, [n_rows, size])
+            for place, (block, size) in enumerate(zip(blocks, sizes, strict=True))
+        }
+        return cls((Blocks(columns),), sizes, "reverse")
 
-    def gram(self) -> tf.Tensor:
-        """J Jᵀ, [batch·n_out, batch·n_out]: how much two output rows share in the weights."""
-        return tf.matmul(self._matrix, self._matrix, transpose_b=True)
+    @classmethod
+    def layerwise(cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
+        """Compute the inputs of all layers and the cotangents of what leaves them: one reverse pass per output.
+
+        Of Dense layers and plain convolutions only these are stored; their columns are outer products, formed on
+        demand and added where one weight meets a sample several times. Of all other layers with weights the columns are
+        computed and stored, from the layer alone. Frozen weights are left out.
+
+        The samples are repeated n_out times, and `outputs` runs on the copies as well as on `inputs`. All of it can be
+        compiled by XLA if `outputs` can, loops in the physics included.
+
+        Args:
+            network: a built Keras model or layer; θ is its `trainable_variables`.
+            outputs: maps inputs to y [batch, n_out] and calls `network` on the way, once or several times. It treats
+                the samples one by one.
+            inputs: a tensor or a structure of tensors, batch first.
+
+        Returns:
+            The stacked Jacobian. A weight that y does not depend on has a column of zeros.
+
+        Raises:
+            TypeError: if `network` is not a Keras layer, `outputs` is not a function, or y is not floating.
+            ValueError: if y is not [batch, n_out] with a static n_out; if a layer mixes samples (BatchNormalization in
+                training), draws random numbers or runs inside a compiled loop; if y depends on none of the weights.
+        """
+        parts = layer_parts(network, outputs, inputs)
+        sizes = tuple(math.prod(weight.shape) for weight in network.trainable_variables)
+        return cls(tuple(parts), sizes, "layerwise")
+
+    @property
+    def n_weights(self) -> int:
+        """Length of θ."""
+        return sum(self.sizes)
+
+    @property
+    def n_rows(self) -> int | None:
+        """batch·n_out; None while the batch is unknown inside a `tf.function`."""
+        return self.parts[0].n_rows
+
+    @property
+    def shape(self) -> tuple[int | None, int]:
+        """The shape of J, [batch·n_out, n_weights]."""
+        return self.n_rows, self.n_weights
+
+    @property
+    def n_bytes(self) -> int | None:
+        """How much is stored, in bytes; None while the batch is unknown inside a `tf.function`."""
+        tensors = [tensor for part in self.parts for tensor in part.tensors]
+        if any(None in tensor.shape.as_list() for tensor in tensors):
+            return None
+        return sum(math.prod(tensor.shape) * tensor.dtype.size for tensor in tensors)
+
+    @property
+    def dtype(self) -> tf.DType:
+        """The dtype it was computed in."""
+        return self.parts[0].tensors[-1].dtype
+
+    def __repr__(self) -> str:
+        """Kind, shape and bytes."""
+        return f"StackedJacobian(kind={self.kind!r}, shape={self.shape}, n_bytes={self.n_bytes})"
+
+    def gram(self, dtype: tf.DType | None = None) -> tf.Tensor:
+        """J Jᵀ, [batch·n_out, batch·n_out]: how much two output rows share in the weights.
+
+        Args:
+            dtype: what to compute in; None is the dtype of J. float64 keeps what squaring would lose.
+        """
+        return tf.add_n(
+            [
+                tf.matmul(block, block, transpose_b=True)
+                for part in self.parts
+                for block in part.blocks(dtype or self.dtype).values()
+            ]
+        )
+
+    def weight_gram(self, dtype: tf.DType | None = None) -> tf.Tensor:
+        """JᵀJ, [n_weights, n_weights]: the smaller of the two products where there are more rows than weights.
+
+        Args:
+            dtype: as in `gram`.
+        """
+        matrix = tf.cast(self.to_dense(), dtype or self.dtype)
+        return tf.matmul(matrix, matrix, transpose_a=True)
 
     def transpose_matvec(self, w: Any) -> tf.Tensor:
         """Jᵀw, [n_weights], for a vector w [batch·n_out]. With w = ∂L/∂y this is the gradient ∂L/∂θ.
+
+        It is computed in the dtype of `w`.
 
         Raises:
             TypeError: if `w` is not floating.
@@ -76,8 +177,33 @@ class StackedJacobian:
         w = validation.floating("w", w)
         if w.shape.rank != 1 or not w.shape.is_compatible_with([self.n_rows]):
             raise ValueError(f"w must have shape [{self.n_rows}], one entry per row, got {w.shape}.")
-        return tf.linalg.matvec(self._matrix, w, transpose_a=True)  # w → Jᵀw
+        products: dict[int, tf.Tensor] = {}
+        for part in self.parts:
+            products |= part.transpose_products(w)  # w → Jᵀw
+        return tf.concat(
+            [products.get(place, tf.zeros([size], w.dtype)) for place, size in enumerate(self.sizes)], axis=0
+        )
 
     def to_dense(self) -> tf.Tensor:
         """The matrix J itself, [batch·n_out, n_weights]."""
-        return self._matrix
+        columns: dict[int, tf.Tensor] = {}
+        for part in self.parts:
+            columns |= part.blocks(self.dtype)
+        n_rows = tf.shape(next(iter(columns.values())))[0]
+        return tf.concat(
+            [columns[i] if i in columns else tf.zeros([n_rows, size], self.dtype) for i, size in enumerate(self.sizes)],
+            axis=1,
+        )
+
+    def finite_rows(self) -> tf.Tensor:
+        """Which rows hold neither NaN nor Inf, [batch·n_out], told without forming J."""
+        return tf.reduce_all(tf.stack([part.finite_rows() for part in self.parts]), axis=0)
+
+    def __tf_flatten__(self) -> tuple[tuple[Any, ...], tuple[Part, ...]]:
+        """What is known in Python, and the parts: this is how TensorFlow carries it out of a compiled function."""
+        return (self.sizes, self.kind), self.parts
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata: tuple[Any, ...], parts: tuple[Part, ...]) -> StackedJacobian:
+        """The stacked Jacobian again, from the `metadata` and `parts` that `__tf_flatten__` gave."""
+        return cls(tuple(parts), *metadata)

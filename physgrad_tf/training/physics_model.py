@@ -106,7 +106,13 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
     def simulate(self, x: tf.Tensor, inputs: Any) -> tf.Tensor:
         """Return y = P(x)."""
-        return self._simulate(x, inputs)
+        return self._simulate(x, self.given(x, inputs))
+
+    def given(self, x: tf.Tensor, inputs: Any) -> Any:
+        """The inputs for the simulator: floating-point ones in the dtype of x, whatever Keras has cast them to."""
+        return keras.tree.map_structure(
+            lambda value: tf.cast(value, x.dtype) if tf.as_dtype(value.dtype).is_floating else value, inputs
+        )
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Update the weights once, from one batch; subclasses define how.
@@ -175,7 +181,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
                 raise ValueError(f'targets["x"] must have the shape of x, {x.shape}, got {solution.shape}.')
             return tf.reduce_mean(tf.abs(x - tf.cast(solution, x.dtype)), axis=range(1, len(x.shape)))
         if hasattr(self.simulator, "distance"):
-            return self.simulator.distance(x, tf.cast(target, x.dtype), inputs)
+            return self.simulator.distance(x, tf.cast(target, x.dtype), self.given(x, inputs))
         return None
 
     def like_output(self, target: tf.Tensor, y: tf.Tensor) -> tf.Tensor:

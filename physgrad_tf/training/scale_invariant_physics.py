@@ -92,7 +92,7 @@ class ScaleInvariantPhysics(PhysicsModel):
         y = self.simulate(x, inputs)
         y_wanted = y + self.eta * (self.like_output(target, y) - y)
         if self.inverse is None:
-            x_wanted = self.simulator.local_inverse(y_wanted, x, inputs)
+            x_wanted = self.simulator.local_inverse(y_wanted, x, self.given(x, inputs))
         else:
             x_wanted = self.inverse(lambda x: self.simulate(x, inputs), y_wanted, x)
         if not x.shape.is_compatible_with(x_wanted.shape):

@@ -105,7 +105,11 @@ def test_a_weight_without_influence_has_zero_columns():
             "does not depend on any of the weights",
         ),
         (lambda: StackedJacobian.reverse(tf.ones([2, 2]), [tf.Variable(1.0)]), TypeError, "outputs must be a function"),
-        (lambda: StackedJacobian(np.ones((2, 3))).transpose_matvec(np.ones(3)), ValueError, r"w must have shape \[2\]"),
+        (
+            lambda: StackedJacobian.of_matrix(np.ones((2, 3))).transpose_matvec(np.ones(3)),
+            ValueError,
+            r"w must have shape \[2\]",
+        ),
     ],
 )
 def test_refusals(call, error, message):

@@ -1,0 +1,151 @@
+"""Listen to the layers of a network while it runs: what enters a layer's weights, and what leaves them.
+
+For the time of one call the `call` of every layer that holds trainable weights is replaced by one that lets the layer
+run without its activation, notes what came in and what went out, and applies the activation afterwards. This serves
+Sequential, Functional, nested, shared and subclassed models alike, and layers that are called several times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+#: Layers that run their inner layers in ways of their own (loops, reshaped batches): listened to as a whole.
+WHOLE = (keras.layers.RNN, keras.layers.Wrapper)
+CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
+RANDOM = (
+    keras.layers.Dropout,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
+
+
+class Call(NamedTuple):
+    """One call of one layer.
+
+    Attributes:
+        layer: the layer.
+        args: the positional arguments of the call.
+        kwargs: its other arguments.
+        output: what left the layer; before the activation where `is_linear` says that the layer is kernel and bias.
+    """
+
+    layer: keras.Layer
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: tf.Tensor
+
+
+@contextlib.contextmanager
+def tapped(network: keras.Layer, tape: tf.GradientTape) -> Iterator[list[Call]]:
+    """Note all calls of layers with trainable weights, and let `tape` watch their outputs.
+
+    Args:
+        network: a built network.
+        tape: a recording tape.
+
+    Yields:
+        The list of calls, which fills while the network runs.
+
+    Raises:
+        ValueError: while the network runs, if a layer mixes the samples of a batch or draws random numbers.
+    """
+    calls: list[Call] = []
+    with contextlib.ExitStack() as stack:
+        for layer in layers_below(network):
+            if own_weights(layer) or isinstance(layer, RANDOM):
+                stack.enter_context(replaced(layer, "call", listener(layer, layer.call, calls, tape)))
+        yield calls
+
+
+def listener(layer: keras.Layer, call: Any, calls: list[Call], tape: tf.GradientTape) -> Any:
+    """A stand-in for the layer's `call` that notes its arguments and its output."""
+
+    def listen(*args: Any, **kwargs: Any) -> tf.Tensor:
+        refuse_mixing(layer, bool(kwargs.get("training")))
+        if not own_weights(layer):
+            return call(*args, **kwargs)
+        activation = layer.activation if is_linear(layer) else None
+        with replaced(layer, "activation", None) if is_linear(layer) else contextlib.nullcontext():
+            output = call(*args, **kwargs)
+        if not tf.is_tensor(output):
+            raise ValueError(f"layer {layer.name} must return one tensor, got {type(output).__name__}.")
+        output = tf.identity(output)  # a tensor of its own, so that no other path is counted
+        tape.watch(output)
+        calls.append(Call(layer, args, kwargs, output))
+        return output if activation is None else activation(output)
+
+    return listen
+
+
+def layers_below(layer: keras.Layer) -> list[keras.Layer]:
+    """The layer itself and all layers it is made of, each once; those in WHOLE are not looked into."""
+    found: dict[int, keras.Layer] = {}
+    waiting = [layer]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) in found:
+            continue
+        found[id(layer)] = layer
+        if not isinstance(layer, WHOLE):
+            waiting += [inner for inner in keras.tree.flatten(list(vars(layer).values())) if is_layer(inner)]
+    return list(found.values())
+
+
+def is_layer(value: Any) -> bool:
+    """Whether this is a Keras layer."""
+    return isinstance(value, keras.Layer)
+
+
+def own_weights(layer: keras.Layer) -> list[keras.Variable]:
+    """The trainable weights of a layer that belong to none of the layers it is made of."""
+    inner = {id(weight) for other in layers_below(layer)[1:] for weight in other.trainable_variables}
+    return [weight for weight in layer.trainable_variables if id(weight) not in inner]
+
+
+def is_linear(layer: keras.Layer) -> bool:
+    """Whether the layer is a kernel, perhaps a bias, and an activation, as Dense and plain convolutions are."""
+    method = type(layer).call
+    if method is keras.layers.Dense.call:
+        plain = True
+    elif method in {convolution.call for convolution in CONVOLUTIONS}:
+        plain = layer.data_format == "channels_last" and layer.groups == 1 and layer.padding in ("valid", "same")
+        plain = plain and layer.rank in (1, 2)
+    else:
+        plain = False
+    # With low-rank adapters the kernel is no variable, but computed from several.
+    return plain and isinstance(layer.kernel, keras.Variable) and getattr(layer, "lora_rank", None) is None
+
+
+def refuse_mixing(layer: keras.Layer, training: bool) -> None:
+    """Raise where one sample's output depends on the others', or would differ between two copies of a sample."""
+    if isinstance(layer, keras.layers.BatchNormalization) and training and layer.trainable:
+        raise ValueError(
+            f"layer {layer.name} mixes the samples of a batch (BatchNormalization in training), so that no sample has "
+            "a Jacobian of its own. Set its trainable = False, or use LayerNormalization."
+        )
+    if isinstance(layer, RANDOM) and training:
+        raise ValueError(
+            f"layer {layer.name} ({type(layer).__name__}) draws new random numbers for every copy of a sample. Leave "
+            "it out, or take the textbook kind, StackedJacobian.reverse."
+        )
+
+
+@contextlib.contextmanager
+def replaced(thing: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute of the instance for a while, behind the back of Keras's own bookkeeping of attributes."""
+    missing = object()
+    before = vars(thing).get(name, missing)
+    vars(thing)[name] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            del vars(thing)[name]
+        else:
+            vars(thing)[name] = before

@@ -1,0 +1,227 @@
+"""Training with a spectral power of the joint Jacobian of network and physics: half-inverse gradients and their kin."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from physgrad_tf import spectral, validation
+from physgrad_tf.jacobians import StackedJacobian, unflatten_weights
+from physgrad_tf.training.guard import stop_unless_finite
+from physgrad_tf.training.physics_model import PhysicsModel
+
+Kind = Literal["layerwise", "reverse"]
+
+
+class JacobianSize(NamedTuple):
+    """How large the stacked Jacobian of a batch is.
+
+    Attributes:
+        n_rows: batch·n_out.
+        n_weights: the number of trainable weights.
+        n_bytes: of the matrix in float64, in which it is decomposed.
+    """
+
+    n_rows: int
+    n_weights: int
+    n_bytes: int
+
+
+@keras.saving.register_keras_serializable("physgrad_tf")
+class SpectralModel(PhysicsModel):
+    """Δθ = −V f(Σ) Uᵀ ∂L/∂y with f(σ) = σᵖ and J = ∂y/∂θ = U Σ Vᵀ, the Jacobian of all samples of a batch at once.
+
+    ======== ==================== ===========================================================
+    exponent step                 known as
+    ======== ==================== ===========================================================
+    −1/2     V Σ^(−1/2) Uᵀ ∂L/∂y  half-inverse gradient (Schnell, Holl and Thuerey, ICLR 2022)
+    −1       J⁺ ∂L/∂y             Gauss-Newton
+    0        V Uᵀ ∂L/∂y           orthogonalised: all directions equally long
+    +1       Jᵀ ∂L/∂y             gradient descent
+    ======== ==================== ===========================================================
+
+    The step is handed to the compiled optimizer in the place of a gradient. The default is `SGD(1.0)`, which takes it
+    as it is; momentum, schedules and clipping work as ever, optimizers that normalise a gradient undo its length.
+
+    *The loss* enters through ∂L/∂y alone and J not at all, so that the step is linear in it: c·L steps c times as far,
+    whatever the exponent. Keras averages over the batch, and its "mse" over the outputs of a sample as well. With b
+    copies of one sample the step goes with b^((p−1)/2) under a mean over the batch and with b^((p+1)/2) under a sum;
+    with b samples whose rows are orthogonal, by 1/b and 1 in every direction. A mean therefore makes the Gauss-Newton
+    step shrink like 1/b. `HalfSquaredError(reduction="sum")` gives the textbook step, with ∂L/∂y = y − y*.
+    `sample_weight` enters ∂L/∂y. Regularisers and `add_loss` raise: this step does not see them.
+
+    *The route*: for `rcond` ≥ 1e-7 by the eigenvalues of J Jᵀ or JᵀJ, whichever is smaller; below that, 0 included, by
+    the SVD of J, slower and exact. Both in float64, outside of XLA. `jit_compile=True` compiles network, physics and
+    their derivatives, except with `jacobian="reverse"`, which XLA cannot compile through a loop.
+
+    `History` also holds means over the epoch: "rank", the number of singular values above rcond·σ_max; "sigma_max" and
+    "sigma_min", the largest of all and the smallest of those; "step_norm", the length of the step before the optimizer.
+    See `PhysicsModel` for the other arguments, targets and metrics.
+
+    Args:
+        network: a Keras model or layer that maps inputs to x; Dropout needs `jacobian="reverse"`, and
+            BatchNormalization in training is refused.
+        simulator: as in `PhysicsModel`; differentiable.
+        exponent: p.
+        rcond: singular values at or below rcond·σ_max count as noise; in [0, 1).
+        mode: "truncate" leaves these directions out, "clamp" takes σ·max(σ, τ)^(p−1) with τ = rcond·σ_max.
+        jacobian: how J is computed, "layerwise" or "reverse", see `jacobians.StackedJacobian`.
+        max_jacobian_bytes: J in float64 may not be larger.
+        **options: passed on to `keras.Model`.
+
+    Raises:
+        TypeError: as `PhysicsModel`, or if a number is not a number.
+        ValueError: if `rcond` is not in [0, 1), or `mode` or `jacobian` is unknown. When trained: if J is larger than
+            `max_jacobian_bytes`, or there are regularisers or other losses.
+    """
+
+    training_only = ("rank", "sigma_max", "sigma_min", "step_norm")
+
+    def __init__(
+        self,
+        network: keras.Layer,
+        simulator: Any,
+        exponent: float = -0.5,
+        rcond: float = 1e-6,
+        mode: spectral.Mode = "truncate",
+        jacobian: Kind = "layerwise",
+        max_jacobian_bytes: int = 2**31,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, simulator, **options)
+        self.exponent = validation.real("exponent", exponent)
+        self.rcond = validation.real("rcond", rcond)
+        spectral.spectral_filter(
+            tf.ones([1]), self.exponent, rcond=self.rcond, mode=mode
+        )  # refuses what is out of range
+        self.mode = mode
+        if jacobian not in ("layerwise", "reverse"):
+            raise ValueError(f'jacobian must be "layerwise" or "reverse", got {jacobian!r}.')
+        self.jacobian = jacobian
+        self.max_jacobian_bytes = validation.count("max_jacobian_bytes", max_jacobian_bytes, minimum=1)
+        self._spectrum = {name: keras.metrics.Mean(name=name) for name in self.training_only}
+
+    def compile(self, optimizer: Any = None, loss: Any = "mse", jit_compile: Any = False, **options: Any) -> None:
+        """Configure training, as `PhysicsModel.compile`, with another default optimizer.
+
+        Args:
+            optimizer: any Keras optimizer; None is `SGD(1.0)`, which takes the step as it is.
+            loss: any Keras loss of y* and y that can be differentiated by y.
+            jit_compile: as in `PhysicsModel.compile`.
+            **options: passed on to Keras.
+        """
+        super().compile(keras.optimizers.SGD(1.0) if optimizer is None else optimizer, loss, jit_compile, **options)
+
+    def get_config(self) -> dict[str, Any]:
+        """Network, simulator and settings, serialised."""
+        return super().get_config() | {
+            "exponent": self.exponent,
+            "rcond": self.rcond,
+            "mode": self.mode,
+            "jacobian": self.jacobian,
+            "max_jacobian_bytes": self.max_jacobian_bytes,
+        }
+
+    def jacobian_size(self, inputs: Any) -> JacobianSize:
+        """The size of J for a batch of inputs; nothing is computed but shapes.
+
+        Args:
+            inputs: one batch, as the network takes it.
+
+        Returns:
+            Rows, weights and bytes.
+        """
+        self(inputs)  # builds the network
+        y = tf.function(self.call, autograph=False).get_concrete_function(inputs).structured_outputs
+        n_rows = math.prod(y.shape)
+        n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
+        return JacobianSize(n_rows, n_weights, 8 * n_rows * n_weights)
+
+    def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step V f(Σ) Uᵀ ∂L/∂y, handed to the optimizer."""
+        with tf.control_dependencies(self.refuse_large(target)):
+            inputs = keras.tree.map_structure(tf.identity, inputs)
+        differentiate = self.differentiate if self.jacobian == "reverse" else self.through_xla(self.differentiate)
+        stacked, gradient, x, y = differentiate(inputs, target, sample_weight)
+        number = self.optimizer.iterations.value
+        rows = tf.math.is_finite(gradient) & stacked.finite_rows()
+        (gradient,) = stop_unless_finite(
+            "the Jacobian or ∂L/∂y",
+            [tf.where(rows, gradient, math.nan)],
+            number,
+            ["; in these samples of the batch:", samples_of(tf.where(~rows)[:, 0], y), "; there is no spectrum yet"],
+        )
+        with tf.control_dependencies([gradient]):  # decomposed only if finite
+            stacked = tf.nest.map_structure(tf.identity, stacked)
+        found = spectral.spectral_step(
+            stacked if self.rcond >= spectral.SMALLEST_GRAM_RCOND else stacked.to_dense(),
+            gradient,
+            self.exponent,
+            rcond=self.rcond,
+            mode=self.mode,
+        )
+        parts = unflatten_weights(found.step, self.trainable_variables)
+        parts = [tf.cast(part, variable.dtype) for part, variable in zip(parts, self.trainable_variables, strict=True)]
+        parts = stop_unless_finite(
+            "the spectral step",
+            parts,
+            number,
+            ["; rank:", found.rank, "largest and smallest singular value kept:", found.largest, found.smallest],
+        )
+        self.optimizer.apply(parts, self.trainable_variables)
+        values = (found.rank, found.largest, found.smallest, tf.norm(found.step))
+        for metric, value in zip(self._spectrum.values(), values, strict=True):
+            metric.update_state(tf.cast(value, tf.float32))
+        return x, y
+
+    def differentiate(
+        self, inputs: Any, target: tf.Tensor, sample_weight: Any
+    ) -> tuple[StackedJacobian, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The stacked Jacobian, ∂L/∂y as one vector, x and y."""
+        found: list[tuple[tf.Tensor, tf.Tensor]] = []
+
+        def outputs(inputs: Any) -> tf.Tensor:
+            x = self.network(inputs, training=True)
+            y = self.simulate(x, inputs)
+            found.append((x, y))
+            return tf.reshape(y, [tf.shape(y)[0], math.prod(y.shape[1:])])
+
+        if self.jacobian == "reverse":
+            stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
+        else:
+            stacked = StackedJacobian.layerwise(self.network, outputs, inputs)
+        x, y = found[0]  # of the samples themselves; the layerwise kind also calls for their copies
+        if self.losses:
+            raise ValueError(
+                "regularisers and add_loss do not depend on y, so that SpectralModel cannot take them into its step: "
+                f"remove them, got {len(self.losses)}. Weight decay of the optimizer works."
+            )
+        with tf.GradientTape() as tape:
+            tape.watch(y)
+            loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
+        gradient = tape.gradient(loss, y, unconnected_gradients="zero")
+        return stacked, tf.reshape(gradient, [-1]), x, y
+
+    def refuse_large(self, target: tf.Tensor) -> list[tf.Operation]:
+        """Raise if J would be too large, or return the check for a batch whose size is not known yet."""
+        n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
+        message = (
+            f"the Jacobian of this batch, one row per output of a sample and {n_weights} weights, is larger in float64 "
+            f"than max_jacobian_bytes = {self.max_jacobian_bytes}. Take a smaller batch_size or fewer outputs, or "
+            "raise max_jacobian_bytes. Its rows:"
+        )
+        limit = self.max_jacobian_bytes // (8 * n_weights)
+        if target.shape.is_fully_defined():
+            n_rows = math.prod(target.shape)
+            if n_rows > limit:
+                raise ValueError(f"{message} {n_rows}.")
+            return []
+        return [tf.debugging.Assert(tf.size(target) <= limit, [message, tf.size(target)])]
+
+
+def samples_of(rows: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """The samples that these rows of J belong to, each once."""
+    return tf.unique(rows // math.prod(y.shape[1:]))[0]
