@@ -70,7 +70,7 @@ class CoupledOscillators(SavedByFields):
         """
         x = validation.columns("x", x, self.n_steps)
         start = validation.leading_columns("inputs", inputs, 2 * self.n_masses)
-        self.check_pair("inputs", start, "x", x)
+        check_pair("inputs", start, "x", x)
         controls = tf.TensorArray(x.dtype, self.n_steps).unstack(tf.transpose(x)[:, :, tf.newaxis])
         _, y = tf.while_loop(
             lambda k, state: k < self.n_steps,
@@ -89,7 +89,7 @@ class CoupledOscillators(SavedByFields):
         """
         state = validation.columns("state", state, 2 * self.n_masses)
         control = validation.columns("control", control, 1)
-        self.check_pair("control", control, "state", state)
+        check_pair("control", control, "state", state)
         return self.runge_kutta(state, control)
 
     def local_inverse(self, y: Any, x_guess: Any, inputs: Any) -> tf.Tensor:
@@ -167,13 +167,6 @@ class CoupledOscillators(SavedByFields):
             raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}.")
         return rng.random((n_states, 2 * self.n_masses), dtype=np.float32)
 
-    def check_pair(self, name: str, tensor: tf.Tensor, other_name: str, other: tf.Tensor) -> None:
-        """Refuse two tensors of different dtype or batch."""
-        if tensor.dtype != other.dtype:
-            raise TypeError(f"{name} must have the dtype of {other_name}, {other.dtype.name}, got {tensor.dtype.name}.")
-        if not tensor.shape[:1].is_compatible_with(other.shape[:1]):
-            raise ValueError(f"{name} must have the batch of {other_name}, {other.shape[0]}, got {tensor.shape[0]}.")
-
     def runge_kutta(self, state: tf.Tensor, control: tf.Tensor) -> tf.Tensor:
         """One step of the classical Runge-Kutta scheme, `control` [batch, 1] held."""
         k1 = self.velocity(state, control)
@@ -191,3 +184,11 @@ class CoupledOscillators(SavedByFields):
         from_left = tf.pad(-coupling, [[0, 0], [1, 0]])  # the first has no left one
         push = tf.pad(self.control_weight * control, [[0, 0], [self.n_masses - 1, 0]])
         return tf.concat([p, -q + from_right + from_left + push], axis=1)
+
+
+def check_pair(name: str, tensor: tf.Tensor, other_name: str, other: tf.Tensor) -> None:
+    """Refuse two tensors of different dtype or batch."""
+    if tensor.dtype != other.dtype:
+        raise TypeError(f"{name} must have the dtype of {other_name}, {other.dtype.name}, got {tensor.dtype.name}.")
+    if not tensor.shape[:1].is_compatible_with(other.shape[:1]):
+        raise ValueError(f"{name} must have the batch of {other_name}, {other.shape[0]}, got {tensor.shape[0]}.")
