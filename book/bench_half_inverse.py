@@ -23,7 +23,9 @@ RCOND = 1e-6
 #: Units of each of the three hidden layers: 3 thousand to 2 million weights.
 WIDTHS = (20, 100, 330, 1000)
 SEEDS = (0, 1, 2)
-GOAL = 2e-3  # of the mean over test samples of ½|y − y*|², for the race
+PATIENCE = 40.0  # seconds
+#: Of the mean over test samples of ½|y − y*|², for the race; all set before it was run.
+GOALS = (1e-2, 1e-3, 1e-4)
 
 
 def tables() -> Iterator[Table]:
@@ -126,19 +128,14 @@ def race() -> Table:
     }
     rows = []
     for name, (n_samples, make) in contestants.items():
-        found = [seconds_to_goal(make, n_samples, seed) for seed in SEEDS]
-        rows.append(
-            [
-                name,
-                f"{n_samples}",
-                *(f"{s:.1f} s, {n} steps" if reached else f"not in {s:.0f} s, {n} steps" for s, n, reached in found),
-            ]
-        )
+        for seed in SEEDS:
+            found = seconds_to_goals(make, n_samples, seed)
+            rows.append([name, f"{n_samples}", f"{seed}", *("never" if s is None else f"{s:.1f} s" for s in found)])
     return Table(
-        f"Seconds to a test loss of {GOAL:g}",
-        "Nonlinear oscillators, 4096 start states to train and 1024 to test, network 4-20-20-20-96. Without tracing "
-        "and without testing; the test loss is taken every 20 steps. Given up after 60 seconds.",
-        ["Method", "Batch", *(f"seed {seed}" for seed in SEEDS)],
+        "Seconds to a test loss",
+        f"Nonlinear oscillators, 4096 start states to train and 1024 to test, network 4-20-20-20-96. Without tracing "
+        f"and without testing; the test loss is taken every 20 steps. Given up after {PATIENCE:g} seconds of training.",
+        ["Method", "Batch", "Seed", *(f"to {goal:g}" for goal in GOALS)],
         rows,
     )
 
@@ -283,10 +280,9 @@ def in_float64(problem: Problem) -> Problem:
     return replace(problem, network=double, inputs=inputs, goals=goals)
 
 
-def seconds_to_goal(make: Callable[[], training.PhysicsModel], n_samples: int, seed: int) -> tuple[float, int, bool]:
-    """Seconds of training steps until the test loss is below the goal, how many steps, and whether it got there."""
+def seconds_to_goals(make: Callable[[], training.PhysicsModel], n_samples: int, seed: int) -> list[float | None]:
+    """Seconds of training steps until the test loss is below each goal, or None where it did not get there in time."""
     model = make()
-    model.network.set_weights(network(20, seed).get_weights())
     rng = np.random.default_rng(seed)
     states, test = OSCILLATORS.random_states(4096, rng), tf.constant(OSCILLATORS.random_states(1024, rng))
 
@@ -298,23 +294,22 @@ def seconds_to_goal(make: Callable[[], training.PhysicsModel], n_samples: int, s
     def test_loss() -> tf.Tensor:
         return tf.reduce_mean(tf.reduce_sum((model(test) - test) ** 2, axis=1)) / 2.0
 
-    weights = model.network.get_weights()
-    step(tf.constant(states[:n_samples]))  # traces
-    model.network.set_weights(weights)
+    step(tf.constant(states[:n_samples]))  # traces, and takes a step that the next lines undo
     for variable in model.optimizer.variables:
         if variable is not model.optimizer.learning_rate:
             variable.assign(keras.ops.zeros_like(variable))
-    spent, n_steps = 0.0, 0
-    while spent < 60.0:
+    model.network.set_weights(network(20, seed).get_weights())
+    reached: list[float | None] = [None] * len(GOALS)
+    spent = 0.0
+    while spent < PATIENCE and None in reached:
         batches = [tf.constant(rng.choice(states, n_samples, replace=False)) for _ in range(20)]
         began = time.perf_counter()
         for batch in batches:
             step(batch).numpy()
         spent += time.perf_counter() - began
-        n_steps += 20
-        if test_loss().numpy() < GOAL:
-            return spent, n_steps, True
-    return spent, n_steps, False
+        loss = test_loss().numpy()
+        reached = [spent if s is None and loss < goal else s for s, goal in zip(reached, GOALS, strict=True)]
+    return reached
 
 
 if __name__ == "__main__":
