@@ -32,7 +32,7 @@ def test_letters_and_lines_stand_out_on_both_pages(page):
 def test_methods_that_share_a_figure_differ_in_color_and_marker(together):
     colors, markers = zip(*(plotting.METHOD_COLORS[name] for name in together), strict=True)
     assert len(set(colors)) == len(set(markers)) == len(together)
-    assert {*POINTS, *NETWORKS} == set(plotting.METHOD_COLORS)
+    assert {*POINTS, *STEPS, *NETWORKS} == set(plotting.METHOD_COLORS)
 
 
 def test_use_style_sets_transparent_figures():
