@@ -81,7 +81,7 @@ class Sine(FunctionOfX):
         return tf.norm(x - self.local_inverse(y, x), axis=1)
 
     def reachable(self, first: tf.Tensor) -> tf.Tensor:
-        """The sine that y₁ (`first`) asks for; eagerly refused beyond ±1, NaN in a compiled run, which the models stop at."""
+        """The sine that y₁ (`first`) asks for; eagerly refused beyond ±1, NaN in a compiled run, where models stop."""
         sine = first if self.inside else first * self.xi
         validation.above("1 − |sine of y₁|", 1.0 - tf.abs(sine), 0.0, inclusive=True)
         return sine
