@@ -52,7 +52,7 @@ class SpectralModel(PhysicsModel):
     *The loss* enters through ∂L/∂y alone and J not at all, so that the step is linear in it: c·L steps c times as far,
     whatever the exponent. Keras averages over the batch, and its "mse" over the outputs of a sample as well. With b
     copies of one sample the step goes with b^((p−1)/2) under a mean over the batch and with b^((p+1)/2) under a sum;
-    with b samples of equal weight whose rows are orthogonal, its length goes with b^(−1/2) and b^(1/2). A mean therefore
+    with b equally important samples whose rows are orthogonal, it goes with b^(−1/2) and b^(1/2). A mean therefore
     makes the Gauss-Newton step on copies shrink like 1/b. `HalfSquaredError(reduction="sum")` gives the textbook step,
     with ∂L/∂y = y − y*.
     `sample_weight` enters ∂L/∂y. Regularisers and `add_loss` raise: this step does not see them.
