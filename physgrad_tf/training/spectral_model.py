@@ -52,8 +52,9 @@ class SpectralModel(PhysicsModel):
     *The loss* enters through ∂L/∂y alone and J not at all, so that the step is linear in it: c·L steps c times as far,
     whatever the exponent. Keras averages over the batch, and its "mse" over the outputs of a sample as well. With b
     copies of one sample the step goes with b^((p−1)/2) under a mean over the batch and with b^((p+1)/2) under a sum;
-    with b samples whose rows are orthogonal, by 1/b and 1 in every direction. A mean therefore makes the Gauss-Newton
-    step shrink like 1/b. `HalfSquaredError(reduction="sum")` gives the textbook step, with ∂L/∂y = y − y*.
+    with b equally important samples whose rows are orthogonal, it goes with b^(−1/2) and b^(1/2). A mean therefore
+    makes the Gauss-Newton step on copies shrink like 1/b. `HalfSquaredError(reduction="sum")` gives the textbook step,
+    with ∂L/∂y = y − y*.
     `sample_weight` enters ∂L/∂y. Regularisers and `add_loss` raise: this step does not see them.
 
     *The route*: for `rcond` ≥ 1e-7 by the eigenvalues of J Jᵀ or JᵀJ, whichever is smaller; below that, 0 included, by
@@ -67,7 +68,7 @@ class SpectralModel(PhysicsModel):
     Args:
         network: a Keras model or layer that maps inputs to x. BatchNormalization in training is refused.
         simulator: as in `PhysicsModel`; differentiable.
-        exponent: p.
+        exponent: the power p in f(σ) = σᵖ.
         rcond: singular values at or below rcond·σ_max count as noise; in [0, 1).
         mode: "truncate" leaves these directions out, "clamp" takes σ·max(σ, τ)^(p−1) with τ = rcond·σ_max.
         jacobian: how J is computed, "kernel", "layerwise" or "reverse", see `jacobians.StackedJacobian`. "auto" is
