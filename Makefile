@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint types test-package test-book test-chapters execute bench lock clean
+.PHONY: help book test lint types test-package test-book test-chapters execute bench long lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,7 +22,8 @@ help:
 	@echo "make test     check everything: code, types, package, pages, and every output of every chapter"
 	@echo "make lint     check and format-check code and notebooks"
 	@echo "make execute  run every chapter from scratch and write its outputs"
-	@echo "make bench    time training steps against each other, on an idle machine"
+	@echo "make bench    time training steps against each other, on an idle machine, and store the ratios"
+	@echo "make long     run what holds only after long training, and store its tables"
 	@echo "make lock     write requirements.txt from pyproject.toml (LOCK=--upgrade: newest versions)"
 	@echo "make clean    remove what make made: $(VENV), _build and the tools' caches"
 
@@ -61,6 +62,10 @@ execute: $(INSTALLED)
 # Ratios within one run; no test asserts them.
 bench: $(INSTALLED)
 	$(BIN)/python -m book.bench
+
+# Steps are fixed, so the machine may be busy; it takes some ten minutes.
+long: $(INSTALLED)
+	$(BIN)/python -m book.long
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 

@@ -1,52 +1,52 @@
 """Measure what a training step costs: `python -m book.bench`. All figures are ratios of two things timed in one run.
 
 Seconds depend on the machine and its load, ratios much less, and a wide spread says that the machine was busy. So
-nothing here is asserted by a test. Run it on an idle machine.
+nothing here is asserted by a test. Run it on an idle machine. The table is stored, and the book shows it.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from book import bench_half_inverse, tables
+from book.toc import ROOT
 from physgrad_tf import simulators, training
 
 ROUNDS = 7
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """How many times as long a takes as b; the median of rounds in which both ran in turn.
-
-    Attributes:
-        what: a over b, in words.
-        target: what the ratio is meant not to exceed.
-        ratio: median over the rounds.
-        spread: smallest and largest ratio of a round.
-        milliseconds: medians of a and b, for orientation.
-    """
-
-    what: str
-    target: float
-    ratio: float
-    spread: tuple[float, float]
-    milliseconds: tuple[float, float]
+RECORD = Path("chapters/closing/bench.json")
 
 
 def main() -> None:
-    """Time all pairs and print the table."""
+    """Time everything and write the record."""
+    tables.write(benchmarks(), ROOT / RECORD)
+
+
+def benchmarks() -> Iterator[tables.Table]:
+    """The tables, in the order in which the book shows them."""
+    yield scale_invariant_steps()
+    yield from bench_half_inverse.tables()
+
+
+def scale_invariant_steps() -> tables.Table:
+    """How many times as long as an Adam step a SIP step takes."""
+    rows = []
     for what, target, first, second in pairs():
         print(f"{what} …", flush=True)
-        result = compare(what, target, first, second)
-        print(
-            f"  {result.ratio:.2f} ({result.spread[0]:.2f} to {result.spread[1]:.2f}), meant to be at most {target:g}; "
-            f"{result.milliseconds[0]:.2f} ms over {result.milliseconds[1]:.2f} ms",
-            flush=True,
-        )
+        rows.append([what, *compare(first, second), f"{target:g}"])
+    return tables.Table(
+        "One training step over one step of Adam on the loss",
+        f"Batches of 100 for the sine example, of 32 for heat. Medians of {ROUNDS} rounds in which both ran in turn; "
+        "in brackets the smallest and the largest ratio of a round.",
+        ["Step", "ratio", "milliseconds", "meant to be at most"],
+        rows,
+    )
 
 
 def pairs() -> Iterator[tuple[str, float, Callable[[], float], Callable[[], float]]]:
@@ -118,20 +118,12 @@ def timer(model: training.PhysicsModel, batch: tf.Tensor, compiled: bool, n_step
     return run
 
 
-def compare(what: str, target: float, first: Callable[[], float], second: Callable[[], float]) -> Ratio:
+def compare(first: Callable[[], float], second: Callable[[], float]) -> tuple[str, str]:
     """Time both in turn, and take the ratio round by round: a machine that slows down slows both."""
     rounds = [(first(), second()) for _ in range(ROUNDS)]
     ratios = [a / b for a, b in rounds]
-    return Ratio(
-        what,
-        target,
-        round(statistics.median(ratios), 2),
-        (round(min(ratios), 2), round(max(ratios), 2)),
-        (
-            round(1e3 * statistics.median(a for a, _ in rounds), 3),
-            round(1e3 * statistics.median(b for _, b in rounds), 3),
-        ),
-    )
+    a, b = (1e3 * statistics.median(seconds) for seconds in zip(*rounds, strict=True))
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", f"{a:.2f} over {b:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Sphinx extension: the directive `runs`, which shows what was executed, with which versions, where, for how long."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from docutils import nodes
@@ -9,6 +8,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
+from book.tables import grid
 from book.timings import TIMINGS, distinct, read
 from book.toc import title
 
@@ -32,30 +32,12 @@ class Runs(SphinxDirective):
             rows.append([link, f"{run.seconds:.0f}", run.date, str(environments.index(run.environment) + 1)])
         total = sum(run.seconds for run in runs.values())
         rows.append(["All chapters", f"{total:.0f}", "", ""])
-        content: list[nodes.Node] = [_table(["Chapter", "Seconds", "Run on", "Set-up"], rows)]
+        content: list[nodes.Node] = [grid(["Chapter", "Seconds", "Run on", "Set-up"], rows)]
         for number, environment in enumerate(environments, start=1):
             content.append(nodes.rubric(text=f"Versions and machine of set-up {number}"))
             pairs = [*environment.versions.items(), *environment.machine.items()]
-            content.append(_table(["What", "Which"], [list(pair) for pair in pairs]))
+            content.append(grid(["What", "Which"], [list(pair) for pair in pairs]))
         return content
-
-
-def _table(head: list[str], rows: Iterable[list[nodes.Node | str]]) -> nodes.table:
-    table = nodes.table()
-    group = nodes.tgroup(cols=len(head))
-    group += [nodes.colspec(colwidth=1) for _ in head]
-    group += nodes.thead("", _row(head))
-    group += nodes.tbody("", *[_row(row) for row in rows])
-    table += group
-    return table
-
-
-def _row(cells: Iterable[nodes.Node | str]) -> nodes.row:
-    row = nodes.row()
-    for cell in cells:
-        content = nodes.Text(cell) if isinstance(cell, str) else cell
-        row += nodes.entry("", nodes.paragraph("", "", content))
-    return row
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

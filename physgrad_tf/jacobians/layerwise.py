@@ -39,7 +39,10 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
     if not places:
         raise ValueError("network must have trainable weights, got none.")
     copies = keras.tree.map_structure(lambda tensor: tf.repeat(tensor, n_out, axis=0), inputs)
+    weights = network.trainable_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape, tapped(network, tape) as calls:
+        for weight in weights:
+            tape.watch(weight.value)
         y_copies = outputs(copies)
     if not calls:
         raise ValueError("outputs does not depend on any of the weights: it never calls the network.")
@@ -47,7 +50,14 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
     batch = tf.shape(y)[0]
     units = tf.tile(tf.eye(n_out, dtype=y.dtype), [batch, 1])
     # 1 → ∂y_k/∂z for copy k of every sample, of all layers at once
-    cotangents = tape.gradient(y_copies, [call.output for call in calls], output_gradients=units)
+    sources = [[call.output for call in calls], [weight.value for weight in weights]]
+    cotangents, elsewhere = tape.gradient(y_copies, sources, output_gradients=units)
+    for weight, path in zip(weights, elsewhere, strict=True):
+        if path is not None:
+            raise ValueError(
+                f"weight {weight.path} is used outside of the call of its layer, where it cannot be followed. Use it "
+                "in its layer only, or take the textbook kind, StackedJacobian.reverse."
+            )
     if all(cotangent is None for cotangent in cotangents):
         raise ValueError("outputs does not depend on any of the weights.")
     by_layer: dict[int, list[tuple[Call, tf.Tensor]]] = {}
@@ -55,7 +65,42 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
         if cotangent is not None:
             by_layer.setdefault(id(call.layer), []).append((call, cotangent))
     parts = [part_of_layer(group, places, batch, n_out) for group in by_layer.values()]
-    return disjoint(parts, parts[0].tensors[-1].dtype)
+    return disjoint(parts, parts[0].tensors[-1].dtype, n_out)
+
+
+def layer_parts_in_chunks(
+    network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any, samples_at_once: int
+) -> list[Part]:
+    """The same as `layer_parts`, with the copies of only a few samples in memory at a time.
+
+    The last chunk is filled up with copies of the last sample, which are cut off again.
+
+    Raises:
+        TypeError: as `layer_parts`, or if `samples_at_once` is not an integer.
+        ValueError: as `layer_parts`, or if `samples_at_once` is below 1.
+    """
+    size = validation.count("samples_at_once", samples_at_once, minimum=1)
+    batch = tf.shape(keras.tree.flatten(inputs)[0])[0]
+    n_chunks = -(-batch // size)
+    places = tf.reshape(tf.minimum(tf.range(n_chunks * size), batch - 1), [n_chunks, size])
+    structure: list[Part] = []
+
+    def one_chunk(places: tf.Tensor) -> list[tf.Tensor]:
+        chunk = keras.tree.map_structure(lambda tensor: tf.gather(tensor, places), inputs)
+        structure[:] = layer_parts(network, outputs, chunk)
+        return tf.nest.flatten(structure)
+
+    # traced once for what comes out, in a graph that is thrown away
+    traced = tf.function(one_chunk, autograph=False).get_concrete_function(tf.TensorSpec([size], places.dtype))
+    chunks = tf.map_fn(
+        one_chunk, places, parallel_iterations=1, fn_output_signature=[spec.dtype for spec in traced.structured_outputs]
+    )
+    whole = []
+    for chunk, spec in zip(chunks, traced.structured_outputs, strict=True):
+        rows_per_sample = spec.shape[0] // size  # 1 for what is stored per sample, n_out for what is stored per row
+        merged = tf.reshape(chunk, [n_chunks * spec.shape[0], *spec.shape[1:]])
+        whole.append(merged[: batch * rows_per_sample])
+    return list(tf.nest.pack_sequence_as(structure, whole))
 
 
 def part_of_layer(
@@ -68,14 +113,16 @@ def part_of_layer(
         for call, cotangent in group:
             for place, block in replay(call, cotangent, places).items():
                 columns[place] = columns[place] + block if place in columns else block
-        return Blocks(columns)
+        return Blocks(columns, n_out)
     inputs, deltas = [], []
     for call, cotangent in group:
         a = positions(layer, call.args[0])
         a = split_copies(a, batch, n_out)[:, 0]  # the copies are equal
         delta = split_copies(cotangent, batch, n_out)
-        inputs.append(tf.reshape(a, [batch, -1, a.shape[-1]]))
-        deltas.append(tf.reshape(delta, [batch, n_out, tf.shape(inputs[-1])[1], delta.shape[-1]]))
+        inner = a.shape[1:-1]
+        n_positions = math.prod(inner) if inner.is_fully_defined() else tf.reduce_prod(tf.shape(a)[1:-1])
+        inputs.append(tf.reshape(a, [batch, n_positions, a.shape[-1]]))
+        deltas.append(tf.reshape(delta, [batch, n_out, n_positions, delta.shape[-1]]))
     bias = None if layer.bias is None else places.get(id(layer.bias))
     return OuterProducts(places.get(id(layer.kernel)), bias, tf.concat(inputs, axis=1), tf.concat(deltas, axis=2))
 

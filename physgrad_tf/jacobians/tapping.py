@@ -8,21 +8,27 @@ Sequential, Functional, nested, shared and subclassed models alike, and layers t
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
 
 #: Layers that run their inner layers in ways of their own (loops, reshaped batches): listened to as a whole.
 WHOLE = (keras.layers.RNN, keras.layers.Wrapper)
+#: Layers that are a kernel, perhaps a bias, and an activation, beside Dense.
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
+#: Layers that draw random numbers in training.
 RANDOM = (
     keras.layers.Dropout,
     keras.layers.AlphaDropout,
     keras.layers.GaussianDropout,
     keras.layers.GaussianNoise,
 )
+
+
+Kind = Literal["reverse", "layerwise", "kernel"]
 
 
 class Call(NamedTuple):
@@ -71,7 +77,12 @@ def listener(layer: keras.Layer, call: Any, calls: list[Call], tape: tf.Gradient
         if not own_weights(layer):
             return call(*args, **kwargs)
         activation = layer.activation if is_linear(layer) else None
-        with replaced(layer, "activation", None) if is_linear(layer) else contextlib.nullcontext():
+        # The weights are held constant here, so that the tape finds a path to them only where they are used elsewhere.
+        constants = [(weight, tf.stop_gradient(weight.value)) for weight in own_weights(layer)]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(keras.StatelessScope(constants))
+            if is_linear(layer):
+                stack.enter_context(replaced(layer, "activation", None))
             output = call(*args, **kwargs)
         if not tf.is_tensor(output):
             raise ValueError(f"layer {layer.name} must return one tensor, got {type(output).__name__}.")
@@ -120,6 +131,20 @@ def is_linear(layer: keras.Layer) -> bool:
         plain = False
     # With low-rank adapters the kernel is no variable, but computed from several.
     return plain and isinstance(layer.kernel, keras.Variable) and getattr(layer, "lora_rank", None) is None
+
+
+def fitting_kind(network: keras.Layer) -> Kind:
+    """The kind that fits the layers of a network best.
+
+    "reverse" if there are random layers, which would treat copies of a sample differently; "kernel" if most weights
+    belong to Dense layers and plain convolutions, of which no columns need be formed; else "layerwise".
+    """
+    layers = layers_below(network)
+    if any(isinstance(layer, RANDOM) for layer in layers):
+        return "reverse"
+    linear = sum(math.prod(weight.shape) for layer in layers if is_linear(layer) for weight in own_weights(layer))
+    total = sum(math.prod(weight.shape) for weight in network.trainable_variables)
+    return "kernel" if 2 * linear > total else "layerwise"
 
 
 def refuse_mixing(layer: keras.Layer, training: bool) -> None:

@@ -94,14 +94,19 @@ class Poisson(FunctionOfX):
         return fields.numpy().astype(np.float32)
 
     def sine_transform(self, field: tf.Tensor) -> tf.Tensor:
-        """The orthonormal sine transform (DST-I) along both sides of fields [batch, n, n, 1]; its own inverse."""
+        """The orthonormal sine transform (DST-I) along both sides of `field` [batch, n, n, 1]; its own inverse."""
         waves = np.arange(1, self.n + 1)
         matrix = math.sqrt(2.0 / (self.n + 1)) * np.sin(np.pi * np.outer(waves, waves) / (self.n + 1))
         sines = tf.constant(matrix, field.dtype)
         return tf.einsum("ki,bijc,jl->bklc", sines, field, sines)
 
     def fields(self, name: str, value: Any) -> tf.Tensor:
-        """Return `value` as a finite floating tensor [batch, n, n, 1]."""
+        """Return the argument `name`, `value`, as a finite floating tensor [batch, n, n, 1].
+
+        Raises:
+            TypeError: if it is not floating.
+            ValueError: if its shape is another, or it holds NaN or Inf.
+        """
         tensor = validation.floating(name, value)
         if tensor.shape.rank != 4 or not tensor.shape[1:].is_compatible_with([self.n, self.n, 1]):
             raise ValueError(f"{name} must have shape [batch, {self.n}, {self.n}, 1], got {tensor.shape}.")

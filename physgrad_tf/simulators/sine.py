@@ -81,7 +81,10 @@ class Sine(FunctionOfX):
         return tf.norm(x - self.local_inverse(y, x), axis=1)
 
     def reachable(self, first: tf.Tensor) -> tf.Tensor:
-        """The sine that y₁ asks for; eagerly refused beyond ±1, NaN in a compiled run, which the models stop at."""
+        """The sine that y₁, the `first` column of y, asks for.
+
+        Beyond ±1 it is refused eagerly; in a compiled run it becomes NaN, at which the models stop.
+        """
         sine = first if self.inside else first * self.xi
         validation.above("1 − |sine of y₁|", 1.0 - tf.abs(sine), 0.0, inclusive=True)
         return sine
@@ -92,6 +95,6 @@ class Sine(FunctionOfX):
         return tf.stack([c * x[:, 0] - s * x[:, 1], s * x[:, 0] + c * x[:, 1]], axis=1)
 
     def turn_back(self, turned: tf.Tensor) -> tf.Tensor:
-        """Return x = R_φᵀ·x̂/γ."""
+        """Return x = R_φᵀ·x̂/γ for `turned`, x̂."""
         c, s = math.cos(self.phi) / self.gamma, math.sin(self.phi) / self.gamma
         return tf.stack([c * turned[:, 0] + s * turned[:, 1], c * turned[:, 1] - s * turned[:, 0]], axis=1)

@@ -68,13 +68,13 @@ class ClosedLoop(keras.Layer):  # type: ignore[misc]
         )
 
     def build(self, input_shape: Any) -> None:
-        """Build the controller, unless it is built already."""
+        """Build the controller for inputs of shape `input_shape`, unless it is built already."""
         if not self.controller.built:
             self.controller.build((input_shape[0], input_shape[1] + 1))
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Return all controls, [batch, n_steps · n_control], those of the first step first."""
+        """Return all controls, [batch, n_steps · n_control], those of the first step first; `training` as in Keras."""
         state = validation.leading_columns("inputs", inputs, self.n_state)
         rest = inputs[:, self.n_state :]
         controls = []

@@ -20,7 +20,7 @@ class DifferentiablePhysics(PhysicsModel):
     """
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One gradient of the loss, handed to the optimizer."""
+        """One gradient of the loss at `inputs` and `target`, weighted by `sample_weight`, handed to the optimizer."""
         gradients, x, y = self.through_xla(self.differentiate)(inputs, target, sample_weight)
         gradients = stop_unless_finite("the gradient of the loss", gradients, self.optimizer.iterations.value)
         self.optimizer.apply(gradients, self.trainable_variables)
@@ -29,7 +29,7 @@ class DifferentiablePhysics(PhysicsModel):
     def differentiate(
         self, inputs: Any, target: tf.Tensor, sample_weight: Any
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """∂L/∂θ, x and y."""
+        """∂L/∂θ, x and y for the `inputs`, the `target` y* and `sample_weight` or None."""
         with tf.GradientTape() as tape:
             x = self.network(inputs, training=True)
             y = self.simulate(x, inputs)

@@ -56,9 +56,8 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         Args:
             optimizer: any Keras optimizer.
             loss: any Keras loss of y* and y; it is reported, and minimised by the models that differentiate it.
-            jit_compile: True compiles network, physics and their derivatives by XLA, and leaves the check that the
-                step is
-                finite and the optimizer outside. "auto" is False.
+            jit_compile: True compiles network, physics and their derivatives by XLA. The check that the step is finite
+                and the optimizer stay outside. "auto" is False.
             **options: passed on to Keras.
         """
         super().compile(optimizer=optimizer, loss=loss, jit_compile=False, **options)
@@ -66,7 +65,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """All metrics, one of each name: this model's "loss" stands for Keras's own."""
+        """All metrics, one of each name; this model's "loss" stands for Keras's own."""
         return list({metric.name: metric for metric in super().metrics}.values())
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -74,7 +73,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return super().get_compile_config() | {"jit_compile": self._xla}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile with saved arguments."""
+        """Compile with the saved arguments in `config`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
@@ -95,21 +94,21 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         )
 
     def build(self, input_shape: Any) -> None:
-        """Build the network, unless it is built already."""
+        """Build the network for inputs of shape `input_shape`, unless it is built already."""
         if not self.network.built:
             self.network.build(input_shape)
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> tf.Tensor:
-        """Return y = P(f(inputs))."""
+        """Return y = P(f(inputs)); `training` as in Keras."""
         return self.simulate(self.network(inputs, training=training), inputs)
 
     def simulate(self, x: tf.Tensor, inputs: Any) -> tf.Tensor:
-        """Return y = P(x)."""
+        """Return y = P(x), where `inputs` is what the network was given."""
         return self._simulate(x, self.given(x, inputs))
 
     def given(self, x: tf.Tensor, inputs: Any) -> Any:
-        """The inputs for the simulator: floating-point ones in the dtype of x, whatever Keras has cast them to."""
+        """The `inputs` for the simulator: floating-point ones in the dtype of `x`, whatever Keras has cast them to."""
         return keras.tree.map_structure(
             lambda value: tf.cast(value, x.dtype) if tf.as_dtype(value.dtype).is_floating else value, inputs
         )
@@ -124,11 +123,14 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
         Returns:
             x and y as they were before the update.
+
+        Raises:
+            NotImplementedError: always, in this class.
         """
         raise NotImplementedError
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One update of the weights from one batch."""
+        """One update of the weights from one batch, `data` as Keras hands it over."""
         inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         target, solution = split(targets)
         if not self.built:  # the step calls the network and the physics one by one, never the model as a whole
@@ -137,7 +139,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return self.record(inputs, x, y, target, solution, sample_weight, training=True)
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """The errors on one batch, without an update."""
+        """The errors on one batch, `data` as Keras hands it over, without an update."""
         inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         target, solution = split(targets)
         x = self.network(inputs, training=False)
@@ -154,7 +156,20 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         sample_weight: Any,
         training: bool,
     ) -> dict[str, tf.Tensor]:
-        """Bring the metrics up to date, and return those that belong to training or to a test."""
+        """Bring the metrics up to date, and return those that belong to training or to a test.
+
+        Args:
+            inputs: what the network was given.
+            x: its answer.
+            y: P(x).
+            target: y*.
+            solution: x* or None.
+            sample_weight: weights [batch] or None.
+            training: whether the metrics of training alone belong to the answer.
+
+        Returns:
+            The present value of every metric, by name.
+        """
         target = tf.cast(target, y.dtype)
         loss = self.compute_loss(inputs, target, y, sample_weight, training=training)
         self._y_loss.update_state(loss, sample_weight=tf.shape(y)[0])
@@ -170,12 +185,25 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     training_only: tuple[str, ...] = ()
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
-        """The compiled metrics of y* and y, by name."""
+        """The compiled metrics of y* (here `y`) and y (here `y_pred`), weighted by `sample_weight`, by name."""
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in ("loss", "x_error")}
 
     def x_error(self, inputs: Any, x: tf.Tensor, target: tf.Tensor, solution: tf.Tensor | None) -> tf.Tensor | None:
-        """The error in x-space of every sample, [batch], or None where nothing tells it."""
+        """The error in x-space of every sample, [batch], or None where nothing tells it.
+
+        Args:
+            inputs: what the network was given.
+            x: its answer.
+            target: y*.
+            solution: x*, of the shape of x, or None.
+
+        Returns:
+            The mean of |x − x*|, or the simulator's own distance.
+
+        Raises:
+            ValueError: if `solution` does not have the shape of `x`.
+        """
         if solution is not None:
             if not x.shape.is_compatible_with(solution.shape):
                 raise ValueError(f'targets["x"] must have the shape of x, {x.shape}, got {solution.shape}.')
@@ -185,13 +213,17 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return None
 
     def like_output(self, target: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Return y* in the dtype of y if it has the shape of y; nothing is broadcast."""
+        """Return y*, `target`, in the dtype of y if it has the shape of y; nothing is broadcast.
+
+        Raises:
+            ValueError: if the shapes differ.
+        """
         if not y.shape.is_compatible_with(target.shape):
             raise ValueError(f"targets must have the shape of the simulator's output, {y.shape}, got {target.shape}.")
         return tf.cast(target, y.dtype)
 
     def through_xla(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function itself, or compiled by XLA if `compile` was told so."""
+        """Return `function` itself, or compiled by XLA if `compile` was told so."""
         return tf.function(function, jit_compile=True, autograph=False) if self._xla else function
 
 

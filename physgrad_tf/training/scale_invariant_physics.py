@@ -74,7 +74,16 @@ class ScaleInvariantPhysics(PhysicsModel):
         }
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One call of the inverse simulator, then `updates_per_solve` updates of the network towards its answer."""
+        """One call of the inverse simulator, then `updates_per_solve` updates of the network towards its answer.
+
+        Args:
+            inputs: what the network is given.
+            target: y*, of the shape of y.
+            sample_weight: weights [batch] of the proxy loss, or None.
+
+        Returns:
+            x and y as they were before the update.
+        """
         x, y, x_wanted = self.through_xla(self.solve)(inputs, target)
         (x_wanted,) = stop_unless_finite(
             "the answer of the inverse simulator", [x_wanted], self.optimizer.iterations.value
@@ -87,7 +96,18 @@ class ScaleInvariantPhysics(PhysicsModel):
         return x, y
 
     def solve(self, inputs: Any, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """x, y and x̃ = P⁻¹(y + η(y* − y); x)."""
+        """x, y and x̃ = P⁻¹(y + η(y* − y); x).
+
+        Args:
+            inputs: what the network is given.
+            target: y*, of the shape of y.
+
+        Returns:
+            x, y and x̃ in the dtype of x.
+
+        Raises:
+            ValueError: if the inverse simulator does not return the shape of x.
+        """
         x = self.network(inputs, training=True)
         y = self.simulate(x, inputs)
         y_wanted = y + self.eta * (self.like_output(target, y) - y)
@@ -102,7 +122,16 @@ class ScaleInvariantPhysics(PhysicsModel):
     def differentiate_proxy(
         self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """The gradient of the proxy loss with respect to the weights, and its value."""
+        """The gradient of the proxy loss with respect to the weights, and its value.
+
+        Args:
+            inputs: what the network is given.
+            x_wanted: x̃, of the shape of x.
+            sample_weight: weights [batch] or None.
+
+        Returns:
+            One gradient per trainable variable, and the loss.
+        """
         with tf.GradientTape() as tape:
             x = self.network(inputs, training=True)
             misfit = (x - x_wanted) ** 2 / 2.0 if self.proxy == "l2" else tf.abs(x - x_wanted)

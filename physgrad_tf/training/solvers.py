@@ -51,7 +51,7 @@ class SaddleFreeNewtonSolver(SavedByFields):
         return x
 
     def step(self, slope: tf.Tensor, curvature: tf.Tensor) -> tf.Tensor:
-        """The limited step Δx [batch, n] from gradients [batch, n] and Hessians [batch, n, n]."""
+        """The limited step Δx [batch, n] from gradients `slope` [batch, n] and Hessians `curvature` [batch, n, n]."""
         s, q = tf.linalg.eigh(curvature)  # H = Q S Qᵀ
         g = tf.linalg.matvec(q, slope, transpose_a=True)  # ∂L/∂x → Qᵀ ∂L/∂x
         tiny = np.finfo(slope.dtype.as_numpy_dtype).tiny

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
 from physgrad_tf import spectral, validation
 from physgrad_tf.jacobians import StackedJacobian, unflatten_weights
+from physgrad_tf.jacobians.tapping import fitting_kind
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
 
-Kind = Literal["layerwise", "reverse"]
 
-
-class JacobianSize(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class JacobianSize:
     """How large the stacked Jacobian of a batch is.
 
     Attributes:
         n_rows: batch·n_out.
         n_weights: the number of trainable weights.
         n_bytes: of the matrix in float64, in which it is decomposed.
+        kind: how it is computed, "reverse", "layerwise" or "kernel"; the last one never forms the matrix.
     """
 
     n_rows: int
     n_weights: int
     n_bytes: int
+    kind: str
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -62,14 +65,17 @@ class SpectralModel(PhysicsModel):
     See `PhysicsModel` for the other arguments, targets and metrics.
 
     Args:
-        network: a Keras model or layer that maps inputs to x; Dropout needs `jacobian="reverse"`, and
-            BatchNormalization in training is refused.
+        network: a Keras model or layer that maps inputs to x. BatchNormalization in training is refused.
         simulator: as in `PhysicsModel`; differentiable.
         exponent: p.
         rcond: singular values at or below rcond·σ_max count as noise; in [0, 1).
         mode: "truncate" leaves these directions out, "clamp" takes σ·max(σ, τ)^(p−1) with τ = rcond·σ_max.
-        jacobian: how J is computed, "layerwise" or "reverse", see `jacobians.StackedJacobian`.
-        max_jacobian_bytes: J in float64 may not be larger.
+        jacobian: how J is computed, "kernel", "layerwise" or "reverse", see `jacobians.StackedJacobian`. "auto" is
+            "reverse" if the network has random layers such as Dropout, "kernel" if most weights belong to Dense layers
+            and plain convolutions, and else "layerwise"; `jacobian_size` tells which.
+        max_jacobian_bytes: J in float64 may not be larger; nor, where J is never formed, J Jᵀ or JᵀJ.
+        samples_at_once: the simulation of how many samples, n_out times each, is kept in memory at a time; None takes
+            the whole batch at once. The step is the same. Not used by "reverse".
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -86,9 +92,10 @@ class SpectralModel(PhysicsModel):
         simulator: Any,
         exponent: float = -0.5,
         rcond: float = 1e-6,
-        mode: spectral.Mode = "truncate",
-        jacobian: Kind = "layerwise",
+        mode: Literal["truncate", "clamp"] = "truncate",
+        jacobian: Literal["auto", "kernel", "layerwise", "reverse"] = "auto",
         max_jacobian_bytes: int = 2**31,
+        samples_at_once: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, simulator, **options)
@@ -98,10 +105,13 @@ class SpectralModel(PhysicsModel):
             tf.ones([1]), self.exponent, rcond=self.rcond, mode=mode
         )  # refuses what is out of range
         self.mode = mode
-        if jacobian not in ("layerwise", "reverse"):
-            raise ValueError(f'jacobian must be "layerwise" or "reverse", got {jacobian!r}.')
+        if jacobian not in ("auto", "kernel", "layerwise", "reverse"):
+            raise ValueError(f'jacobian must be "auto", "kernel", "layerwise" or "reverse", got {jacobian!r}.')
         self.jacobian = jacobian
         self.max_jacobian_bytes = validation.count("max_jacobian_bytes", max_jacobian_bytes, minimum=1)
+        self.samples_at_once = samples_at_once
+        if samples_at_once is not None:
+            validation.count("samples_at_once", samples_at_once, minimum=1)
         self._spectrum = {name: keras.metrics.Mean(name=name) for name in self.training_only}
 
     def compile(self, optimizer: Any = None, loss: Any = "mse", jit_compile: Any = False, **options: Any) -> None:
@@ -123,6 +133,7 @@ class SpectralModel(PhysicsModel):
             "mode": self.mode,
             "jacobian": self.jacobian,
             "max_jacobian_bytes": self.max_jacobian_bytes,
+            "samples_at_once": self.samples_at_once,
         }
 
     def jacobian_size(self, inputs: Any) -> JacobianSize:
@@ -138,18 +149,22 @@ class SpectralModel(PhysicsModel):
         y = tf.function(self.call, autograph=False).get_concrete_function(inputs).structured_outputs
         n_rows = math.prod(y.shape)
         n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
-        return JacobianSize(n_rows, n_weights, 8 * n_rows * n_weights)
+        return JacobianSize(n_rows, n_weights, 8 * n_rows * n_weights, self.kind())
+
+    def kind(self) -> Literal["reverse", "layerwise", "kernel"]:
+        """How J is computed: the argument `jacobian`, or what "auto" makes of it once the network is built."""
+        return fitting_kind(self.network) if self.jacobian == "auto" else self.jacobian
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step V f(Σ) Uᵀ ∂L/∂y, handed to the optimizer."""
+        """One step V f(Σ) Uᵀ ∂L/∂y, handed to the optimizer; `inputs` and `target` as in `PhysicsModel`."""
         with tf.control_dependencies(self.refuse_large(target)):
             inputs = keras.tree.map_structure(tf.identity, inputs)
-        differentiate = self.differentiate if self.jacobian == "reverse" else self.through_xla(self.differentiate)
+        differentiate = self.differentiate if self.kind() == "reverse" else self.through_xla(self.differentiate)
         stacked, gradient, x, y = differentiate(inputs, target, sample_weight)
         number = self.optimizer.iterations.value
         rows = tf.math.is_finite(gradient) & stacked.finite_rows()
         (gradient,) = stop_unless_finite(
-            "the Jacobian or ∂L/∂y",
+            "the Jacobian or the gradient of the loss in y",
             [tf.where(rows, gradient, math.nan)],
             number,
             ["; in these samples of the batch:", samples_of(tf.where(~rows)[:, 0], y), "; there is no spectrum yet"],
@@ -180,7 +195,11 @@ class SpectralModel(PhysicsModel):
     def differentiate(
         self, inputs: Any, target: tf.Tensor, sample_weight: Any
     ) -> tuple[StackedJacobian, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The stacked Jacobian, ∂L/∂y as one vector, x and y."""
+        """The stacked Jacobian, ∂L/∂y as one vector, x and y for `inputs` and y* = `target`.
+
+        Raises:
+            ValueError: if there are regularisers or other losses that do not come from y.
+        """
         found: list[tuple[tf.Tensor, tf.Tensor]] = []
 
         def outputs(inputs: Any) -> tf.Tensor:
@@ -189,11 +208,13 @@ class SpectralModel(PhysicsModel):
             found.append((x, y))
             return tf.reshape(y, [tf.shape(y)[0], math.prod(y.shape[1:])])
 
-        if self.jacobian == "reverse":
+        if self.kind() == "reverse":
             stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
         else:
-            stacked = StackedJacobian.layerwise(self.network, outputs, inputs)
-        x, y = found[0]  # of the samples themselves; the layerwise kind also calls for their copies
+            outputs(inputs)  # for x and y: below, only copies of the samples are used
+            make = StackedJacobian.kernel if self.kind() == "kernel" else StackedJacobian.layerwise
+            stacked = make(self.network, outputs, inputs, self.samples_at_once)
+        x, y = found[0]
         if self.losses:
             raise ValueError(
                 "regularisers and add_loss do not depend on y, so that SpectralModel cannot take them into its step: "
@@ -206,14 +227,23 @@ class SpectralModel(PhysicsModel):
         return stacked, tf.reshape(gradient, [-1]), x, y
 
     def refuse_large(self, target: tf.Tensor) -> list[tf.Operation]:
-        """Raise if J would be too large, or return the check for a batch whose size is not known yet."""
+        """Raise if J for y* = `target` would be too large, or return the check for a batch of a size not known yet.
+
+        Raises:
+            ValueError: if it is too large.
+        """
         n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
+        never_formed = self.kind() == "kernel" and self.rcond >= spectral.SMALLEST_GRAM_RCOND
+        matrix, way_out = ("J Jᵀ", "") if never_formed else ("the Jacobian", 'jacobian="kernel" with rcond ≥ 1e-7, ')
+        entries = self.max_jacobian_bytes // 8
+        if never_formed and n_weights**2 <= entries:
+            return []  # with more rows than weights, JᵀJ is taken
+        limit = math.isqrt(entries) if never_formed else entries // n_weights
         message = (
-            f"the Jacobian of this batch, one row per output of a sample and {n_weights} weights, is larger in float64 "
-            f"than max_jacobian_bytes = {self.max_jacobian_bytes}. Take a smaller batch_size or fewer outputs, or "
-            "raise max_jacobian_bytes. Its rows:"
+            f"{matrix} of this batch, with one row per output of a sample and {n_weights} weights, is larger in "
+            f"float64 than max_jacobian_bytes = {self.max_jacobian_bytes}. Take a smaller batch_size, fewer outputs, "
+            f"{way_out}or raise max_jacobian_bytes. Its rows:"
         )
-        limit = self.max_jacobian_bytes // (8 * n_weights)
         if target.shape.is_fully_defined():
             n_rows = math.prod(target.shape)
             if n_rows > limit:

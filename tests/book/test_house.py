@@ -352,10 +352,12 @@ def test_the_address_stands_in_one_place() -> None:
 
 
 def test_the_readme_says_what_its_code_prints() -> None:
-    code, printed = re.findall(r"^```(?:python|text)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == printed
+    blocks = re.findall(r"^```(python|text)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["python", "text"] * 2
+    for (_, code), (_, printed) in zip(blocks[::2], blocks[1::2], strict=True):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == printed
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])

@@ -262,6 +262,22 @@ def test_a_network_that_ignores_training_and_is_not_built(data):
     assert model.network.factor.shape == (2,)
 
 
+@pytest.mark.parametrize("kind", [training.DifferentiablePhysics, training.SpectralModel])
+def test_inputs_reach_the_simulator_in_the_dtype_of_x(kind, data):
+    """Keras casts what `fit` is given to float32; a network in float64 makes x float64."""
+    seen = set()
+
+    def watched(x, inputs):
+        seen.update((x.dtype, inputs["state"].dtype, inputs["which"].dtype))
+        return x * inputs["state"] + tf.cast(inputs["which"], x.dtype)
+
+    state, which = keras.Input((2,), name="state"), keras.Input((2,), name="which", dtype="int32")
+    model = kind(keras.Model({"state": state, "which": which}, keras.layers.Dense(2, dtype="float64")(state)), watched)
+    model.compile(keras.optimizers.SGD(0.01))
+    model.fit({"state": data, "which": np.ones((40, 2), "int32")}, data, verbose=0)
+    assert seen == {tf.float64, tf.int32}
+
+
 def test_several_updates_per_solve_equal_several_steps_to_the_same_target(data):
     model = training.ScaleInvariantPhysics(network(), SQUARE, updates_per_solve=3)
     model.compile(keras.optimizers.SGD(0.05))

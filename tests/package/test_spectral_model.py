@@ -1,0 +1,347 @@
+"""The spectral model: its step against one written out with numpy's SVD, and the whole Keras contract."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from physgrad_tf import simulators, training
+from physgrad_tf.jacobians import StackedJacobian, flatten_weights
+
+SQUARE = simulators.Square()
+N_WEIGHTS = 2 * 8 + 8 + 8 * 2 + 2
+OURS = {"rank", "sigma_max", "sigma_min", "step_norm"}
+
+
+@keras.saving.register_keras_serializable("tests")
+def pushed(x, inputs):
+    """A reader's own simulator, which uses what the network was given."""
+    return x + 3.0 * inputs
+
+
+def network(dtype="float32", **options):
+    keras.utils.set_random_seed(1)
+    return keras.Sequential(
+        [
+            keras.Input((2,)),
+            layers.Dense(8, "tanh", dtype=dtype, **options),
+            layers.Dense(2, bias_initializer="ones", dtype=dtype),
+        ]
+    )
+
+
+def new_model(inner=None, simulator=SQUARE, **options):
+    return training.SpectralModel(inner or network(), simulator, **({"rcond": 1e-3} | options))
+
+
+@pytest.fixture
+def data(rng):
+    return rng.uniform(0.5, 2.0, (40, 2)).astype("float32")
+
+
+def weights_of(model):
+    return [weight.copy() for weight in model.get_weights()]
+
+
+def moved(model, before):
+    return np.concatenate([(b - a).ravel() for a, b in zip(before, model.get_weights(), strict=True)])
+
+
+def by_hand(model, inputs, gradient):
+    """−V f(Σ) Uᵀ g with f written out: truncated at rcond, or σ·max(σ, τ)^(p−1)."""
+    y = lambda: model(tf.constant(inputs))  # noqa: E731
+    matrix = StackedJacobian.reverse(y, model.trainable_variables).to_dense().numpy().astype(np.float64)
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    kept, tau = s > model.rcond * s[0], model.rcond * s[0]
+    f = s * np.maximum(s, tau) ** (model.exponent - 1.0)
+    if model.mode == "truncate":
+        f = np.where(kept, np.where(kept, s, 1.0) ** model.exponent, 0.0)
+    return -vt.T @ (f * (u.T @ gradient(y().numpy()).ravel())), s, kept
+
+
+FAMILY = [(-0.5, "truncate"), (-1.0, "truncate"), (0.0, "truncate"), (1.0, "truncate"), (-0.5, "clamp")]
+SETTINGS = [("kernel", n, rcond, *member) for n, rcond in ((6, 1e-2), (30, 1e-2), (6, 1e-9)) for member in FAMILY]
+SETTINGS += [(kind, 6, 1e-2, -0.5, "truncate") for kind in ("layerwise", "reverse")]
+
+
+@pytest.mark.parametrize(("jacobian", "n", "rcond", "exponent", "mode"), SETTINGS)
+def test_the_step_is_the_equation_written_out(data, n, rcond, exponent, mode, jacobian):
+    """Fewer rows than weights, more rows, and the SVD route; the sum loss makes ∂L/∂y = y − y*."""
+    data = data[:n].astype("float64")
+    model = new_model(network("float64"), exponent=exponent, rcond=rcond, mode=mode, jacobian=jacobian)
+    model.compile(loss=training.HalfSquaredError("sum"), run_eagerly=True)
+    expected, s, kept = by_hand(model, data, lambda y: y - data)
+    before = weights_of(model)
+    logs = model.train_on_batch(data, data, return_dict=True)
+    allowed = max(1e-7, 1e-14 / rcond)  # ε/rcond: the smallest directions are as exact as float64 has them
+    np.testing.assert_allclose(moved(model, before), expected, atol=allowed * np.linalg.norm(expected))
+    assert logs["rank"] == kept.sum()
+    found = [logs["sigma_max"], logs["sigma_min"], logs["step_norm"]]
+    np.testing.assert_allclose(found, [s[0], s[kept].min(), np.linalg.norm(expected)], rtol=1e-5)
+
+
+def test_any_loss_and_its_normalisation_enter_through_its_gradient(data):
+    """A mean over b samples steps 1/b of the way of the sum, and Keras's mse with 2 outputs as far as ½|y − y*|²."""
+    steps, data = {}, data[:8]
+    for name, loss in {
+        "sum": training.HalfSquaredError("sum"),
+        "mean": training.HalfSquaredError(),
+        "mse": "mse",
+        "log cosh": keras.losses.LogCosh(),
+    }.items():
+        model = new_model()
+        model.compile(loss=loss, run_eagerly=True)
+        before = weights_of(model)
+        expected = by_hand(model, data, lambda y: np.tanh(y - data) / y.size)[0]
+        model.train_on_batch(data, data)
+        steps[name] = moved(model, before)
+    size = np.linalg.norm(steps["mean"])
+    np.testing.assert_allclose(steps["sum"] / len(data), steps["mean"], atol=1e-3 * size)
+    np.testing.assert_allclose(steps["mse"], steps["mean"], atol=1e-3 * size)
+    np.testing.assert_allclose(steps["log cosh"], expected, atol=1e-3 * np.linalg.norm(expected))
+
+
+@pytest.mark.parametrize("exponent", [0.0, -0.5, -1.0])
+def test_copies_of_a_sample_change_the_step_as_documented(data, exponent):
+    norms = {}
+    for copies in (1, 4):
+        for reduction in ("sum", "sum_over_batch_size"):
+            model = new_model(network("float64"), exponent=exponent)
+            model.compile(loss=training.HalfSquaredError(reduction), run_eagerly=True)
+            one = np.repeat(data[:1].astype("float64"), copies, axis=0)
+            norms[copies, reduction] = model.train_on_batch(one, one, return_dict=True)["step_norm"]
+    ratio = {r: norms[4, r] / norms[1, r] for r in ("sum", "sum_over_batch_size")}
+    np.testing.assert_allclose(ratio["sum"], 4.0 ** ((exponent + 1) / 2), rtol=1e-5)
+    np.testing.assert_allclose(ratio["sum_over_batch_size"], 4.0 ** ((exponent - 1) / 2), rtol=1e-5)
+
+
+def test_sample_weight_enters_the_gradient_and_not_the_jacobian(data):
+    data, weight = data[:8].astype("float64"), np.linspace(0.0, 2.0, 8)
+    model = new_model(network("float64"))
+    model.compile(loss=training.HalfSquaredError("sum"), run_eagerly=True)
+    expected = by_hand(model, data, lambda y: weight[:, np.newaxis] * (y - data))[0]
+    before = weights_of(model)
+    model.train_on_batch(data, data, sample_weight=weight)
+    np.testing.assert_allclose(moved(model, before), expected, atol=1e-7 * np.linalg.norm(expected))
+
+
+def test_history_holds_the_spectrum_and_the_errors_fall(data):
+    model = new_model()
+    model.compile(loss=training.HalfSquaredError(), metrics=["mae"])
+    history = model.fit(
+        data, {"y": data, "x": np.sqrt(data)}, epochs=8, batch_size=16, validation_split=0.25, verbose=0
+    ).history
+    reported = {"loss", "x_error", "mae"}
+    assert set(history) == reported | OURS | {f"val_{name}" for name in reported}
+    assert history["loss"][-1] < 0.1 * history["loss"][0]
+    assert all(0 < rank <= N_WEIGHTS for rank in history["rank"])
+    assert set(model.evaluate(data, data, verbose=0, return_dict=True)) == {"loss", "mae"}
+
+
+def test_eager_equals_graph_equals_xla_and_the_kinds_agree(data):
+    ends = {}
+    for name, kind, options in (
+        ("eager", "layerwise", {"run_eagerly": True}),
+        ("graph", "layerwise", {}),
+        ("xla", "layerwise", {"jit_compile": True}),
+        ("kernel", "kernel", {"jit_compile": True}),
+        ("chunks", "kernel", {"jit_compile": True}),
+        ("reverse", "reverse", {"jit_compile": True}),
+    ):
+        model = new_model(rcond=1e-2, jacobian=kind, samples_at_once=3 if name == "chunks" else None)
+        model.compile(**options)
+        model.fit(data[:20], data[:20], batch_size=8, epochs=1, shuffle=False, verbose=0)
+        ends[name] = flatten_weights(model.get_weights())
+    for name in ("graph", "xla", "kernel", "chunks", "reverse"):
+        np.testing.assert_allclose(ends[name], ends["eager"], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_last_partial_batch_steps_per_execution_callbacks_and_schedule(data):
+    model = new_model()
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.5, 0.0])
+    model.compile(keras.optimizers.SGD(rate), steps_per_execution=2)
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(weights_of(model)))
+    stop = keras.callbacks.EarlyStopping(monitor="loss", min_delta=1000.0, patience=2)
+    model.fit(data, data, batch_size=16, epochs=10, verbose=0, callbacks=[watch, stop])
+    assert int(model.optimizer.iterations) == 3 * len(seen) == 9
+    for one, other in zip(seen[1], seen[2], strict=True):  # after six updates the rate is 0
+        np.testing.assert_array_equal(one, other)
+    assert any(np.any(one != other) for one, other in zip(seen[0], seen[1], strict=True))
+
+
+@pytest.mark.parametrize("simulator", [SQUARE, pushed])
+def test_save_load_same_next_step(simulator, data, tmp_path):
+    model = new_model(
+        simulator=simulator, exponent=-1.0, rcond=0.05, mode="clamp", max_jacobian_bytes=10**6, samples_at_once=9
+    )
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss=training.HalfSquaredError("sum"))
+    model.fit(data, data, batch_size=20, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    settings = lambda m: (m.exponent, m.rcond, m.mode, m.jacobian, m.max_jacobian_bytes, m.samples_at_once)  # noqa: E731
+    assert settings(loaded) == settings(model) == (-1.0, 0.05, "clamp", "auto", 10**6, 9)
+    for one in (model, loaded):
+        one.fit(data, data, batch_size=20, shuffle=False, verbose=0)
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_default_optimizer_takes_the_step_as_it_is(data):
+    model = new_model()
+    model.compile()
+    assert isinstance(model.optimizer, keras.optimizers.SGD)
+    assert float(model.optimizer.learning_rate) == 1.0
+    assert not model.supports_jit
+
+
+def test_a_permuted_batch_takes_the_same_step(data, rng):
+    ends = []
+    for order in (np.arange(40), rng.permutation(40)):
+        model = new_model(network("float64"), rcond=1e-2)
+        model.compile(run_eagerly=True)
+        model.train_on_batch(data[order].astype("float64"), data[order].astype("float64"))
+        ends.append(flatten_weights(model.get_weights()))
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-7, atol=1e-9)
+
+
+def test_an_output_of_higher_rank_and_frozen_weights(data):
+    model = new_model(simulator=lambda x: tf.reshape(x**2, [tf.shape(x)[0], 2, 1]))
+    model.network.layers[0].trainable = False
+    frozen = model.network.layers[0].kernel.numpy()
+    model.compile(loss=training.HalfSquaredError())
+    history = model.fit(data, data[..., np.newaxis], epochs=4, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    np.testing.assert_array_equal(model.network.layers[0].kernel, frozen)
+    size = model.jacobian_size(data)
+    assert size == training.JacobianSize(80, 18, 80 * 18 * 8, "kernel")
+
+
+def test_the_size_of_the_jacobian_and_its_limit(data):
+    model = new_model(jacobian="layerwise", max_jacobian_bytes=32 * N_WEIGHTS * 8)
+    expected = training.JacobianSize(32, N_WEIGHTS, 32 * N_WEIGHTS * 8, "layerwise")
+    assert model.jacobian_size(data[:16]) == expected
+    model.compile()
+    model.fit(data, data, batch_size=16, verbose=0)
+    before = weights_of(model)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)larger in float64.*Take a smaller batch_size"):
+        model.fit(data, data, batch_size=17, verbose=0)
+    model.compile(run_eagerly=True)
+    with pytest.raises(ValueError, match=r"than max_jacobian_bytes = 10752.*Its rows: 34"):
+        model.train_on_batch(data[:17], data[:17])
+    assert not moved(model, before).any()
+
+
+def test_without_the_jacobian_only_the_smaller_gram_matrix_counts(data):
+    """42 weights: the kernel kind fits where J does not, up to a J Jᵀ of the limit, or to any number of rows by JᵀJ."""
+    for limit, fits, too_many in ((8 * 40**2, 20, 21), (8 * N_WEIGHTS**2, 40, None)):
+        model = new_model(jacobian="kernel", max_jacobian_bytes=limit)
+        model.compile(run_eagerly=True)
+        model.train_on_batch(data[:fits], data[:fits])
+        if too_many is not None:
+            with pytest.raises(ValueError, match=r"J Jᵀ of this batch.*Its rows: 42"):
+                model.train_on_batch(data[:too_many], data[:too_many])
+    model = new_model(jacobian="kernel", rcond=0.0, max_jacobian_bytes=8 * N_WEIGHTS**2)
+    model.compile(run_eagerly=True)
+    with pytest.raises(ValueError, match=r'the Jacobian of this batch.*jacobian="kernel" with rcond ≥ 1e-7'):
+        model.train_on_batch(data, data)
+
+
+@pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}])
+def test_what_is_not_finite_stops_training_and_is_named(data, options):
+    model = new_model()
+    model.compile(**options)
+    model.train_on_batch(data, data)
+    before = weights_of(model)
+    for place, message in (
+        ("targets", "the gradient of the loss in y is not finite"),
+        ("inputs", "in these samples of the batch"),
+    ):
+        broken = data.copy()
+        broken[3, 1] = np.nan
+        inputs, targets = (data, broken) if place == "targets" else (broken, data)
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            model.train_on_batch(inputs, targets)
+        text = caught.value.message
+        assert message in text
+        assert "which is number" in text
+        assert "[3]" in text or "\n3" in text
+        assert not moved(model, before).any()
+
+
+def test_a_step_that_overflows_stops_training_and_tells_the_spectrum(data):
+    model = new_model(exponent=-1.0, rcond=0.0, simulator=lambda x: 1e-30 * x)
+    model.compile(loss=lambda y, y_pred: 1e25 * keras.losses.mean_squared_error(y, y_pred))
+    before = weights_of(model)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)the spectral step is not finite.*rank:.*kept:"):
+        model.train_on_batch(data, data)
+    assert not moved(model, before).any()
+
+
+class Penalised(layers.Layer):
+    def call(self, x):
+        self.add_loss(tf.reduce_sum(x))
+        return x
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (
+            lambda: new_model(network(kernel_regularizer="l2")),
+            ValueError,
+            "regularisers and add_loss do not depend on y",
+        ),
+        (
+            lambda: new_model(keras.Sequential([keras.Input((2,)), layers.Dense(2), Penalised()])),
+            ValueError,
+            "regularisers and add_loss",
+        ),
+        (
+            lambda: new_model(keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.BatchNormalization()])),
+            ValueError,
+            "mixes the samples of a batch",
+        ),
+        (
+            lambda: new_model(
+                keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.Dropout(0.5)]), jacobian="kernel"
+            ),
+            ValueError,
+            "draws new random numbers",
+        ),
+    ],
+)
+def test_networks_that_are_refused_in_training(build, error, message, data):
+    model = build()
+    model.compile()
+    with pytest.raises(error, match=message):
+        model.fit(data, data, verbose=0)
+
+
+def test_dropout_trains_with_the_textbook_kind(data):
+    inner = keras.Sequential([keras.Input((2,)), layers.Dense(16, "tanh"), layers.Dropout(0.2), layers.Dense(2)])
+    model = new_model(inner, simulator=lambda x: 2.0 * x, rcond=1e-2)
+    assert model.jacobian_size(data).kind == "reverse"
+    model.compile(keras.optimizers.SGD(0.2), loss=training.HalfSquaredError())
+    history = model.fit(data, data, epochs=6, verbose=0).history
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"rcond": -1e-3}, ValueError, "rcond must be at least 0 and below 1"),
+        ({"rcond": None}, TypeError, "rcond must be a number"),
+        ({"exponent": "half"}, TypeError, "exponent must be a number"),
+        ({"mode": "drop"}, ValueError, "mode must be"),
+        ({"jacobian": "dense"}, ValueError, "jacobian must be \"auto\", .* got 'dense'"),
+        ({"samples_at_once": 0}, ValueError, "samples_at_once must be at least 1"),
+        ({"max_jacobian_bytes": 0}, ValueError, "max_jacobian_bytes must be at least 1"),
+        ({"simulator": 3}, TypeError, "simulator must be a function"),
+        ({"inner": layers.Dense(2, dtype="mixed_float16")}, TypeError, "network must compute in float32 or float64"),
+    ],
+)
+def test_refusals(options, error, message):
+    with pytest.raises(error, match=message):
+        new_model(**options)
