@@ -23,7 +23,8 @@ the step's error grows like ε/rcond², so this route takes no `rcond` below `SM
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+import dataclasses
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +49,8 @@ Mode = Literal["truncate", "clamp"]
 SMALLEST_GRAM_RCOND = 1e-7
 
 
-class SpectralStep(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class SpectralStep:
     """V f(Σ) Uᵀ g and what the filter saw.
 
     Attributes:
@@ -62,6 +64,15 @@ class SpectralStep(NamedTuple):
     rank: tf.Tensor
     largest: tf.Tensor
     smallest: tf.Tensor
+
+    def __tf_flatten__(self) -> tuple[tuple[()], tuple[tf.Tensor, ...]]:
+        """What is known in Python, and the tensors: this is how TensorFlow carries it out of a compiled function."""
+        return (), (self.step, self.rank, self.largest, self.smallest)
+
+    @classmethod
+    def __tf_unflatten__(cls, metadata: tuple[()], tensors: tuple[tf.Tensor, ...]) -> SpectralStep:
+        """The same again, from the `metadata` and `tensors` that `__tf_flatten__` gave."""
+        return cls(*tensors)
 
 
 def spectral_power(matrix: Any, exponent: float, *, rcond: float | None = None, mode: Mode = "truncate") -> tf.Tensor:
@@ -151,22 +162,22 @@ def spectral_step(
         )
     vector = one_per_row(vector, jacobian.n_rows)
 
-    def through_rows() -> SpectralStep:
+    def through_rows() -> tuple[tf.Tensor, ...]:
         s, u = singular_values_from(jacobian.gram(tf.float64))
         w = tf.linalg.matvec(
             u, divided_filter(s, exponent, rcond, mode) * tf.linalg.matvec(u, vector, transpose_a=True)
         )
-        return SpectralStep(jacobian.transpose_matvec(w), *kept_spectrum(s, rcond))  # Jᵀ (J Jᵀ)^((p−1)/2) g
+        return jacobian.transpose_matvec(w), *kept_spectrum(s, rcond)  # Jᵀ (J Jᵀ)^((p−1)/2) g
 
-    def through_weights() -> SpectralStep:
+    def through_weights() -> tuple[tf.Tensor, ...]:
         s, v = singular_values_from(jacobian.weight_gram(tf.float64))
         gradient = jacobian.transpose_matvec(vector)
         w = divided_filter(s, exponent, rcond, mode) * tf.linalg.matvec(v, gradient, transpose_a=True)
-        return SpectralStep(tf.linalg.matvec(v, w), *kept_spectrum(s, rcond))  # (JᵀJ)^((p−1)/2) Jᵀg
+        return tf.linalg.matvec(v, w), *kept_spectrum(s, rcond)  # (JᵀJ)^((p−1)/2) Jᵀg
 
     if jacobian.n_rows is None:
         return SpectralStep(*tf.cond(tf.size(vector) <= jacobian.n_weights, through_rows, through_weights))
-    return through_rows() if jacobian.n_rows <= jacobian.n_weights else through_weights()
+    return SpectralStep(*(through_rows() if jacobian.n_rows <= jacobian.n_weights else through_weights()))
 
 
 def pseudo_inverse(matrix: Any, *, rcond: float | None = None, mode: Mode = "truncate") -> tf.Tensor:

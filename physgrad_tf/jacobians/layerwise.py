@@ -65,7 +65,7 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
         if cotangent is not None:
             by_layer.setdefault(id(call.layer), []).append((call, cotangent))
     parts = [part_of_layer(group, places, batch, n_out) for group in by_layer.values()]
-    return disjoint(parts, parts[0].tensors[-1].dtype)
+    return disjoint(parts, parts[0].tensors[-1].dtype, n_out)
 
 
 def part_of_layer(
@@ -78,14 +78,16 @@ def part_of_layer(
         for call, cotangent in group:
             for place, block in replay(call, cotangent, places).items():
                 columns[place] = columns[place] + block if place in columns else block
-        return Blocks(columns)
+        return Blocks(columns, n_out)
     inputs, deltas = [], []
     for call, cotangent in group:
         a = positions(layer, call.args[0])
         a = split_copies(a, batch, n_out)[:, 0]  # the copies are equal
         delta = split_copies(cotangent, batch, n_out)
-        inputs.append(tf.reshape(a, [batch, -1, a.shape[-1]]))
-        deltas.append(tf.reshape(delta, [batch, n_out, tf.shape(inputs[-1])[1], delta.shape[-1]]))
+        inner = a.shape[1:-1]
+        n_positions = math.prod(inner) if inner.is_fully_defined() else tf.reduce_prod(tf.shape(a)[1:-1])
+        inputs.append(tf.reshape(a, [batch, n_positions, a.shape[-1]]))
+        deltas.append(tf.reshape(delta, [batch, n_out, n_positions, delta.shape[-1]]))
     bias = None if layer.bias is None else places.get(id(layer.bias))
     return OuterProducts(places.get(id(layer.kernel)), bias, tf.concat(inputs, axis=1), tf.concat(deltas, axis=2))
 

@@ -29,6 +29,11 @@ class OuterProducts:
     a: tf.Tensor
     delta: tf.Tensor
 
+    @property
+    def n_out(self) -> int:
+        """The number k of outputs per sample."""
+        return self.delta.shape[1]
+
     def __tf_flatten__(self) -> tuple[tuple[Any, ...], tuple[tf.Tensor, ...]]:
         """What is known in Python, and the tensors: this is how TensorFlow carries it out of a compiled function."""
         return (self.kernel, self.bias), (self.a, self.delta)
@@ -50,6 +55,42 @@ class OuterProducts:
             columns[self.bias] = tf.reshape(tf.reduce_sum(delta, axis=2), [-1, n_units])
         return columns
 
+    def gram(self, dtype: tf.DType) -> tf.Tensor:
+        """J Jᵀ of these columns, [b·k, b·k], without forming them all.
+
+        Σ over pairs of positions p, q of (a_ip·a_jq + 1)(δ_ikp·δ_jmq), or, where there are so many positions that this
+        is dearer, by the columns, a few units at a time.
+        """
+        a, delta = tf.cast(self.a, dtype), tf.cast(self.delta, dtype)
+        n_out, n_positions, n_units = delta.shape[1:]
+        n_in = a.shape[-1] if self.kernel is not None else 1
+        if n_positions is None or not pairs_are_cheaper(n_positions, n_in, n_out, n_units):
+            return gram_by_columns(self, a, delta)
+        gram = tf.constant(0.0, dtype)
+        for p in range(n_positions):
+            gram += self.gram_of_position(a, delta, p)
+        return tf.reshape(gram, [tf.shape(a)[0] * n_out] * 2)
+
+    def gram_of_position(self, a: tf.Tensor, delta: tf.Tensor, p: int) -> tf.Tensor:
+        """The part of position p of the first row with all positions of the second, [b, k, b, k]."""
+        shared = tf.zeros([], a.dtype)
+        if self.kernel is not None:
+            shared += tf.einsum("bi,cqi->bcq", a[:, p], a)  # a_ip·a_jq
+        if self.bias is not None:
+            shared += 1.0
+        shared = tf.broadcast_to(shared, [tf.shape(a)[0], tf.shape(a)[0], a.shape[1]])
+        here = delta[:, :, p]
+        if a.shape[1] == 1:  # one matrix product instead of an einsum over q
+            flat = tf.reshape(here, [-1, here.shape[-1]])
+            product = tf.reshape(tf.matmul(flat, flat, transpose_b=True), tf.tile(tf.shape(here)[:2], [2]))
+            return product * shared[:, tf.newaxis, :, :]  # [b, 1, b, 1] over k and m
+        product = tf.einsum("bko,cmqo->bkcmq", here, delta)  # δ_ikp·δ_jmq
+        return tf.einsum("bkcmq,bcq->bkcm", product, shared)
+
+    def samples(self, start: tf.Tensor, stop: tf.Tensor) -> OuterProducts:
+        """The rows of samples `start` to `stop`."""
+        return dataclasses.replace(self, a=self.a[start:stop], delta=self.delta[start:stop])
+
     def transpose_products(self, w: tf.Tensor) -> dict[int, tf.Tensor]:
         """Jᵀw for every weight, [size], with w [b·k]."""
         a, delta = tf.cast(self.a, w.dtype), tf.cast(self.delta, w.dtype)
@@ -69,6 +110,11 @@ class OuterProducts:
         return tf.reshape(of_inputs[:, tf.newaxis] & of_cotangents, [-1])
 
     @property
+    def n_samples(self) -> tf.Tensor:
+        """The number b of samples."""
+        return tf.shape(self.a)[0]
+
+    @property
     def n_rows(self) -> int | None:
         """b·k, or None while b is unknown."""
         b, k = self.delta.shape[:2]
@@ -86,22 +132,34 @@ class Blocks:
 
     Attributes:
         columns: by the weight's place among all weights, [b·k, size].
+        n_out: k.
     """
 
     columns: dict[int, tf.Tensor]
+    n_out: int
 
     def __tf_flatten__(self) -> tuple[tuple[Any, ...], tuple[tf.Tensor, ...]]:
         """What is known in Python, and the tensors."""
-        return tuple(self.columns), tuple(self.columns.values())
+        return (tuple(self.columns), self.n_out), tuple(self.columns.values())
 
     @classmethod
     def __tf_unflatten__(cls, metadata: tuple[Any, ...], tensors: tuple[tf.Tensor, ...]) -> Blocks:
         """The part again."""
-        return cls(dict(zip(metadata, tensors, strict=True)))
+        places, n_out = metadata
+        return cls(dict(zip(places, tensors, strict=True)), n_out)
 
     def blocks(self, dtype: tf.DType) -> dict[int, tf.Tensor]:
         """The columns of every weight, [b·k, size]."""
         return {place: tf.cast(block, dtype) for place, block in self.columns.items()}
+
+    def gram(self, dtype: tf.DType) -> tf.Tensor:
+        """J Jᵀ of these columns, [b·k, b·k]."""
+        return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in self.blocks(dtype).values()])
+
+    def samples(self, start: tf.Tensor, stop: tf.Tensor) -> Blocks:
+        """The rows of samples `start` to `stop`."""
+        rows = slice(start * self.n_out, stop * self.n_out)
+        return dataclasses.replace(self, columns={place: block[rows] for place, block in self.columns.items()})
 
     def transpose_products(self, w: tf.Tensor) -> dict[int, tf.Tensor]:
         """Jᵀw for every weight, [size], with w [b·k]."""
@@ -111,6 +169,11 @@ class Blocks:
         """Which rows are finite, [b·k]."""
         finite = [tf.reduce_all(tf.math.is_finite(block), axis=1) for block in self.columns.values()]
         return tf.reduce_all(tf.stack(finite), axis=0)
+
+    @property
+    def n_samples(self) -> tf.Tensor:
+        """The number b of samples."""
+        return tf.shape(next(iter(self.columns.values())))[0] // self.n_out
 
     @property
     def n_rows(self) -> int | None:
@@ -126,7 +189,37 @@ class Blocks:
 Part = OuterProducts | Blocks
 
 
-def disjoint(parts: Sequence[Part], dtype: tf.DType) -> list[Part]:
+def pairs_are_cheaper(n_positions: int, n_in: int, n_out: int, n_units: int) -> bool:
+    """Whether the products of all pairs of positions take fewer operations per pair of rows than those of columns."""
+    return n_positions**2 * (n_in / n_out**2 + n_units + 1) <= max(n_in * n_units, n_units + 2)
+
+
+#: How many columns `gram_by_columns` forms at a time.
+COLUMNS_AT_ONCE = 4096
+
+
+def gram_by_columns(part: OuterProducts, a: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+    """J Jᵀ, [b·k, b·k], from the columns of a few units at a time; `a` and `delta` are those of the part, cast."""
+    n_out, n_units = delta.shape[1], delta.shape[-1]
+    n_rows = tf.shape(a)[0] * n_out
+    at_once = max(1, COLUMNS_AT_ONCE // a.shape[-1])
+
+    def add(start: tf.Tensor, gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        some = delta[..., start : start + at_once]
+        if part.kernel is not None:
+            columns = tf.einsum("bpi,bkpo->bkio", a, some)
+            columns = tf.reshape(columns, [n_rows, a.shape[-1] * tf.shape(some)[-1]])
+            gram += tf.matmul(columns, columns, transpose_b=True)
+        if part.bias is not None:
+            columns = tf.reshape(tf.reduce_sum(some, axis=2), [n_rows, tf.shape(some)[-1]])
+            gram += tf.matmul(columns, columns, transpose_b=True)
+        return start + at_once, gram
+
+    start = (tf.constant(0), tf.zeros([n_rows, n_rows], a.dtype))
+    return tf.while_loop(lambda start, gram: start < n_units, add, start)[1]
+
+
+def disjoint(parts: Sequence[Part], dtype: tf.DType, n_out: int) -> list[Part]:
     """Add up the columns of weights that several parts share, such as tied kernels; other parts stay as they are."""
     places = [place for part in parts for place in part_places(part)]
     shared = {place for place in places if places.count(place) > 1}
@@ -136,7 +229,7 @@ def disjoint(parts: Sequence[Part], dtype: tf.DType) -> list[Part]:
         if shared & set(part_places(part)):
             for place, block in part.blocks(dtype).items():
                 summed[place] = summed[place] + block if place in summed else block
-    return [*kept, Blocks(summed)] if summed else list(parts)
+    return [*kept, Blocks(summed, n_out)] if summed else list(parts)
 
 
 def part_places(part: Part) -> list[int]:

@@ -13,7 +13,11 @@ import tensorflow as tf
 from physgrad_tf import validation
 from physgrad_tf.jacobians.layerwise import layer_parts
 from physgrad_tf.jacobians.parts import Blocks, Part
+from physgrad_tf.jacobians.tapping import Kind, fitting_kind
 from physgrad_tf.jacobians.weights import flatten_weights
+
+#: How many entries of J `StackedJacobian.weight_gram` forms at a time, unless one sample has more.
+ENTRIES_AT_ONCE = 2**22
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -23,18 +27,22 @@ class StackedJacobian:
     Row i·n_out + k holds ∂y_k/∂θ at sample i. Half-inverse gradients and Gauss-Newton act on this matrix
     (Schnell, Holl and Thuerey, Half-Inverse Gradients for Physical Deep Learning, ICLR 2022, section 2).
 
-    It is made by `StackedJacobian.reverse` or `StackedJacobian.layerwise`, which differ in what they compute and store
-    and not in the matrix they stand for.
+    It has several kinds, which differ in what they compute and store and not in the matrix they stand for:
+
+    * "reverse" stores the matrix, from one reverse pass per row: the textbook way;
+    * "layerwise" stores the inputs of all layers and the cotangents of what leaves them, and forms the columns of one
+      layer at a time;
+    * "kernel" stores the same, and forms no columns of Dense layers: J Jᵀ and Jᵀw follow from inputs and cotangents.
 
     Attributes:
-        parts: what is stored.
+        parts: what is stored, part by part of the weights.
         sizes: how many entries each weight has, in the order of θ.
-        kind: how it was made, "reverse" or "layerwise".
+        kind: "reverse", "layerwise" or "kernel".
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[Any, ...]  # of Part; its classes are no part of the interface
     sizes: tuple[int, ...]
-    kind: str
+    kind: Kind
 
     @classmethod
     def of_matrix(cls, matrix: Any) -> StackedJacobian:
@@ -45,7 +53,7 @@ class StackedJacobian:
             ValueError: if it does not have two dimensions or is empty.
         """
         matrix = validation.batch_of_points("matrix", matrix)
-        return cls((Blocks({0: matrix}),), (matrix.shape[1],), "reverse")
+        return cls((Blocks({0: matrix}, 1),), (matrix.shape[1],), "reverse")
 
     @classmethod
     def reverse(cls, outputs: Callable[[], tf.Tensor], weights: Sequence[Any]) -> StackedJacobian:
@@ -79,7 +87,7 @@ class StackedJacobian:
             place: tf.zeros([n_rows, size], y.dtype) if block is None else tf.reshape(block, [n_rows, size])
             for place, (block, size) in enumerate(zip(blocks, sizes, strict=True))
         }
-        return cls((Blocks(columns),), sizes, "reverse")
+        return cls((Blocks(columns, y.shape[1]),), sizes, "reverse")
 
     @classmethod
     def layerwise(cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
@@ -109,6 +117,58 @@ class StackedJacobian:
         parts = layer_parts(network, outputs, inputs)
         sizes = tuple(math.prod(weight.shape) for weight in network.trainable_variables)
         return cls(tuple(parts), sizes, "layerwise")
+
+    @classmethod
+    def kernel(cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
+        """Compute and store the same as `layerwise`, and never form J for `gram` and `transpose_matvec`.
+
+        With the input a of a Dense layer and the cotangents δ of its pre-activation, sample i and output k:
+        (J Jᵀ)[(i, k), (j, m)] = Σ over layers of (a_i·a_j + 1)(δ_ik·δ_jm), the 1 for the bias, and Jᵀw is one weighted
+        product per layer. Where a weight meets a sample several times the sum runs over all pairs of calls or
+        positions, or over columns, a few at a time, where that is cheaper. Kernel forms of natural gradients (minSR,
+        Woodbury) use the same identity. Other layers keep their columns, as in `layerwise`.
+
+        Args:
+            network: as in `layerwise`.
+            outputs: as in `layerwise`.
+            inputs: as in `layerwise`.
+
+        Returns:
+            The stacked Jacobian.
+
+        Raises:
+            TypeError: as `layerwise`.
+            ValueError: as `layerwise`.
+        """
+        return dataclasses.replace(cls.layerwise(network, outputs, inputs), kind="kernel")
+
+    @classmethod
+    def auto(cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
+        """Compute the kind that fits the network; its `kind` tells which.
+
+        That is "reverse" if there are layers that draw random numbers; "kernel" if most weights belong to Dense layers
+        and plain convolutions and there are more weights than rows; "layerwise" otherwise.
+
+        Args:
+            network: as in `layerwise`.
+            outputs: as in `layerwise`.
+            inputs: as in `layerwise`.
+
+        Returns:
+            The stacked Jacobian.
+
+        Raises:
+            TypeError: as `layerwise`.
+            ValueError: as `layerwise`.
+        """
+        if not isinstance(network, keras.Layer):
+            raise TypeError(f"network must be a Keras model or layer, got {type(network).__name__}.")
+        kind = fitting_kind(network)
+        if kind == "reverse":
+            return cls.reverse(lambda: outputs(inputs), network.trainable_variables)
+        found = cls.layerwise(network, outputs, inputs)
+        wide = found.n_rows is None or found.n_rows < found.n_weights
+        return dataclasses.replace(found, kind=kind if wide else "layerwise")
 
     @property
     def n_weights(self) -> int:
@@ -148,22 +208,31 @@ class StackedJacobian:
         Args:
             dtype: what to compute in; None is the dtype of J. float64 keeps what squaring would lose.
         """
-        return tf.add_n(
-            [
-                tf.matmul(block, block, transpose_b=True)
-                for part in self.parts
-                for block in part.blocks(dtype or self.dtype).values()
-            ]
-        )
+        dtype = dtype or self.dtype
+        if self.kind == "kernel":
+            return tf.add_n([part.gram(dtype) for part in self.parts])
+        blocks = [block for part in self.parts for block in part.blocks(dtype).values()]
+        return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in blocks])
 
     def weight_gram(self, dtype: tf.DType | None = None) -> tf.Tensor:
         """JᵀJ, [n_weights, n_weights]: the smaller of the two products where there are more rows than weights.
 
+        The rows of J are formed a few samples at a time.
+
         Args:
             dtype: as in `gram`.
         """
-        matrix = tf.cast(self.to_dense(), dtype or self.dtype)
-        return tf.matmul(matrix, matrix, transpose_a=True)
+        dtype, n_weights, n_out = dtype or self.dtype, self.n_weights, self.parts[0].n_out
+        n_samples = self.parts[0].n_samples
+        at_once = max(1, ENTRIES_AT_ONCE // (n_out * n_weights))
+
+        def add(start: tf.Tensor, gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = dataclasses.replace(self, parts=tuple(part.samples(start, start + at_once) for part in self.parts))
+            some = rows.columns(dtype)
+            return start + at_once, gram + tf.matmul(some, some, transpose_a=True)
+
+        start = (tf.constant(0), tf.zeros([n_weights, n_weights], dtype))
+        return tf.while_loop(lambda start, gram: start < n_samples, add, start)[1]
 
     def transpose_matvec(self, w: Any) -> tf.Tensor:
         """Jᵀw, [n_weights], for a vector w [batch·n_out]. With w = ∂L/∂y this is the gradient ∂L/∂θ.
@@ -186,13 +255,16 @@ class StackedJacobian:
 
     def to_dense(self) -> tf.Tensor:
         """The matrix J itself, [batch·n_out, n_weights]."""
-        columns: dict[int, tf.Tensor] = {}
+        return self.columns(self.dtype)
+
+    def columns(self, dtype: tf.DType) -> tf.Tensor:
+        """J, computed in `dtype` from what is stored."""
+        blocks: dict[int, tf.Tensor] = {}
         for part in self.parts:
-            columns |= part.blocks(self.dtype)
-        n_rows = tf.shape(next(iter(columns.values())))[0]
+            blocks |= part.blocks(dtype)
+        n_rows = tf.shape(next(iter(blocks.values())))[0]
         return tf.concat(
-            [columns[i] if i in columns else tf.zeros([n_rows, size], self.dtype) for i, size in enumerate(self.sizes)],
-            axis=1,
+            [blocks[i] if i in blocks else tf.zeros([n_rows, size], dtype) for i, size in enumerate(self.sizes)], axis=1
         )
 
     def finite_rows(self) -> tf.Tensor:

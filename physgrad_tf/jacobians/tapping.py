@@ -8,21 +8,27 @@ Sequential, Functional, nested, shared and subclassed models alike, and layers t
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
 
 #: Layers that run their inner layers in ways of their own (loops, reshaped batches): listened to as a whole.
 WHOLE = (keras.layers.RNN, keras.layers.Wrapper)
+#: Layers that are a kernel, perhaps a bias, and an activation, beside Dense.
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
+#: Layers that draw random numbers in training.
 RANDOM = (
     keras.layers.Dropout,
     keras.layers.AlphaDropout,
     keras.layers.GaussianDropout,
     keras.layers.GaussianNoise,
 )
+
+
+Kind = Literal["reverse", "layerwise", "kernel"]
 
 
 class Call(NamedTuple):
@@ -125,6 +131,20 @@ def is_linear(layer: keras.Layer) -> bool:
         plain = False
     # With low-rank adapters the kernel is no variable, but computed from several.
     return plain and isinstance(layer.kernel, keras.Variable) and getattr(layer, "lora_rank", None) is None
+
+
+def fitting_kind(network: keras.Layer) -> Kind:
+    """The kind that fits the layers of a network best.
+
+    "reverse" if there are random layers, which would treat copies of a sample differently; "kernel" if most weights
+    belong to Dense layers and plain convolutions, of which no columns need be formed; else "layerwise".
+    """
+    layers = layers_below(network)
+    if any(isinstance(layer, RANDOM) for layer in layers):
+        return "reverse"
+    linear = sum(math.prod(weight.shape) for layer in layers if is_linear(layer) for weight in own_weights(layer))
+    total = sum(math.prod(weight.shape) for weight in network.trainable_variables)
+    return "kernel" if 2 * linear > total else "layerwise"
 
 
 def refuse_mixing(layer: keras.Layer, training: bool) -> None:

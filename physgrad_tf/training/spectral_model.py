@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
 from physgrad_tf import spectral, validation
 from physgrad_tf.jacobians import StackedJacobian, unflatten_weights
+from physgrad_tf.jacobians.tapping import fitting_kind
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
 
-Kind = Literal["layerwise", "reverse"]
 
-
-class JacobianSize(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class JacobianSize:
     """How large the stacked Jacobian of a batch is.
 
     Attributes:
         n_rows: batch·n_out.
         n_weights: the number of trainable weights.
         n_bytes: of the matrix in float64, in which it is decomposed.
+        kind: how it is computed, "reverse", "layerwise" or "kernel"; the last one never forms the matrix.
     """
 
     n_rows: int
     n_weights: int
     n_bytes: int
+    kind: str
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -62,14 +65,15 @@ class SpectralModel(PhysicsModel):
     See `PhysicsModel` for the other arguments, targets and metrics.
 
     Args:
-        network: a Keras model or layer that maps inputs to x; Dropout needs `jacobian="reverse"`, and
-            BatchNormalization in training is refused.
+        network: a Keras model or layer that maps inputs to x. BatchNormalization in training is refused.
         simulator: as in `PhysicsModel`; differentiable.
         exponent: p.
         rcond: singular values at or below rcond·σ_max count as noise; in [0, 1).
         mode: "truncate" leaves these directions out, "clamp" takes σ·max(σ, τ)^(p−1) with τ = rcond·σ_max.
-        jacobian: how J is computed, "layerwise" or "reverse", see `jacobians.StackedJacobian`.
-        max_jacobian_bytes: J in float64 may not be larger.
+        jacobian: how J is computed, "kernel", "layerwise" or "reverse", see `jacobians.StackedJacobian`. "auto" is
+            "reverse" if the network has random layers such as Dropout, "kernel" if most weights belong to Dense layers
+            and plain convolutions, and else "layerwise"; `jacobian_size` tells which.
+        max_jacobian_bytes: J in float64 may not be larger; nor, where J is never formed, J Jᵀ or JᵀJ.
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -86,8 +90,8 @@ class SpectralModel(PhysicsModel):
         simulator: Any,
         exponent: float = -0.5,
         rcond: float = 1e-6,
-        mode: spectral.Mode = "truncate",
-        jacobian: Kind = "layerwise",
+        mode: Literal["truncate", "clamp"] = "truncate",
+        jacobian: Literal["auto", "kernel", "layerwise", "reverse"] = "auto",
         max_jacobian_bytes: int = 2**31,
         **options: Any,
     ) -> None:
@@ -98,8 +102,8 @@ class SpectralModel(PhysicsModel):
             tf.ones([1]), self.exponent, rcond=self.rcond, mode=mode
         )  # refuses what is out of range
         self.mode = mode
-        if jacobian not in ("layerwise", "reverse"):
-            raise ValueError(f'jacobian must be "layerwise" or "reverse", got {jacobian!r}.')
+        if jacobian not in ("auto", "kernel", "layerwise", "reverse"):
+            raise ValueError(f'jacobian must be "auto", "kernel", "layerwise" or "reverse", got {jacobian!r}.')
         self.jacobian = jacobian
         self.max_jacobian_bytes = validation.count("max_jacobian_bytes", max_jacobian_bytes, minimum=1)
         self._spectrum = {name: keras.metrics.Mean(name=name) for name in self.training_only}
@@ -138,13 +142,17 @@ class SpectralModel(PhysicsModel):
         y = tf.function(self.call, autograph=False).get_concrete_function(inputs).structured_outputs
         n_rows = math.prod(y.shape)
         n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
-        return JacobianSize(n_rows, n_weights, 8 * n_rows * n_weights)
+        return JacobianSize(n_rows, n_weights, 8 * n_rows * n_weights, self.kind())
+
+    def kind(self) -> Literal["reverse", "layerwise", "kernel"]:
+        """How J is computed: the argument `jacobian`, or what "auto" makes of it once the network is built."""
+        return fitting_kind(self.network) if self.jacobian == "auto" else self.jacobian
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """One step V f(Σ) Uᵀ ∂L/∂y, handed to the optimizer; `inputs` and `target` as in `PhysicsModel`."""
         with tf.control_dependencies(self.refuse_large(target)):
             inputs = keras.tree.map_structure(tf.identity, inputs)
-        differentiate = self.differentiate if self.jacobian == "reverse" else self.through_xla(self.differentiate)
+        differentiate = self.differentiate if self.kind() == "reverse" else self.through_xla(self.differentiate)
         stacked, gradient, x, y = differentiate(inputs, target, sample_weight)
         number = self.optimizer.iterations.value
         rows = tf.math.is_finite(gradient) & stacked.finite_rows()
@@ -193,11 +201,12 @@ class SpectralModel(PhysicsModel):
             found.append((x, y))
             return tf.reshape(y, [tf.shape(y)[0], math.prod(y.shape[1:])])
 
-        if self.jacobian == "reverse":
+        if self.kind() == "reverse":
             stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
         else:
-            stacked = StackedJacobian.layerwise(self.network, outputs, inputs)
-        x, y = found[0]  # of the samples themselves; the layerwise kind also calls for their copies
+            make = StackedJacobian.kernel if self.kind() == "kernel" else StackedJacobian.layerwise
+            stacked = make(self.network, outputs, inputs)
+        x, y = found[0]  # of the samples themselves; all kinds but the first also call for their copies
         if self.losses:
             raise ValueError(
                 "regularisers and add_loss do not depend on y, so that SpectralModel cannot take them into its step: "
@@ -216,12 +225,17 @@ class SpectralModel(PhysicsModel):
             ValueError: if it is too large.
         """
         n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
+        never_formed = self.kind() == "kernel" and self.rcond >= spectral.SMALLEST_GRAM_RCOND
+        matrix, way_out = ("J Jᵀ", "") if never_formed else ("the Jacobian", 'jacobian="kernel" with rcond ≥ 1e-7, ')
+        entries = self.max_jacobian_bytes // 8
+        if never_formed and n_weights**2 <= entries:
+            return []  # with more rows than weights, JᵀJ is taken
+        limit = math.isqrt(entries) if never_formed else entries // n_weights
         message = (
-            f"the Jacobian of this batch, one row per output of a sample and {n_weights} weights, is larger in float64 "
-            f"than max_jacobian_bytes = {self.max_jacobian_bytes}. Take a smaller batch_size or fewer outputs, or "
-            "raise max_jacobian_bytes. Its rows:"
+            f"{matrix} of this batch, with one row per output of a sample and {n_weights} weights, is larger in "
+            f"float64 than max_jacobian_bytes = {self.max_jacobian_bytes}. Take a smaller batch_size, fewer outputs, "
+            f"{way_out}or raise max_jacobian_bytes. Its rows:"
         )
-        limit = self.max_jacobian_bytes // (8 * n_weights)
         if target.shape.is_fully_defined():
             n_rows = math.prod(target.shape)
             if n_rows > limit:

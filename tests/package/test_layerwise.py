@@ -1,4 +1,6 @@
-"""The layerwise stacked Jacobian against the textbook one, over layers, calls and shapes."""
+"""The layerwise and kernel kinds of the stacked Jacobian against the textbook one, over layers, calls and shapes."""
+
+import dataclasses
 
 import keras
 import numpy as np
@@ -7,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from physgrad_tf import training
-from physgrad_tf.jacobians import StackedJacobian
+from physgrad_tf.jacobians import StackedJacobian, parts, stacked
 
 
 @pytest.fixture(autouse=True)
@@ -123,8 +125,9 @@ def test_equals_reverse(name, rng):
     assert layerwise.kind == "layerwise"
     assert layerwise.shape == reverse.shape == dense.shape
     np.testing.assert_allclose(layerwise.to_dense(), dense, rtol=1e-9, atol=1e-12 * size)
-    np.testing.assert_allclose(layerwise.gram(), dense @ dense.T, rtol=1e-9, atol=1e-12 * size**2)
     np.testing.assert_allclose(layerwise.weight_gram(), dense.T @ dense, rtol=1e-9, atol=1e-12 * size**2)
+    for kind in (layerwise, dataclasses.replace(layerwise, kind="kernel"), reverse):
+        np.testing.assert_allclose(kind.gram(), dense @ dense.T, rtol=1e-9, atol=1e-12 * size**2)
     w = rng.normal(size=len(dense))
     np.testing.assert_allclose(layerwise.transpose_matvec(w), dense.T @ w, rtol=1e-9, atol=1e-11 * size)
     assert all(layer.__dict__.get("call") is None for layer in getattr(network, "layers", [network]))
@@ -190,10 +193,10 @@ def test_compiles_with_a_loop_in_the_physics_and_an_unknown_batch(rng, xla):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, 3], tf.float64)])
     def outer(inputs):
-        stacked = inner(inputs)
-        assert stacked.shape == (None, 26)
-        assert stacked.n_bytes is None
-        return stacked.to_dense(), stacked.transpose_matvec(tf.ones([2 * tf.shape(inputs)[0]], tf.float64))
+        found = inner(inputs)
+        assert found.shape == (None, 26)
+        assert found.n_bytes is None
+        return found.to_dense(), found.transpose_matvec(tf.ones([2 * tf.shape(inputs)[0]], tf.float64))
 
     for size in (4, 2):
         inputs = tf.constant(rng.normal(size=(size, 3)))
@@ -206,11 +209,50 @@ def test_compiles_with_a_loop_in_the_physics_and_an_unknown_batch(rng, xla):
 def test_it_stores_less_than_the_matrix_and_tells(rng):
     network = sequential((3,), layers.Dense(64, "tanh"), layers.Dense(64, "tanh"), layers.Dense(2))
     inputs = tf.constant(rng.normal(size=(4, 3)))
-    stacked = StackedJacobian.layerwise(network, network, inputs)
+    found = StackedJacobian.layerwise(network, network, inputs)
     a, delta = 4 * (3 + 64 + 64), 8 * (64 + 64 + 2)
-    assert stacked.n_bytes == 8 * (a + delta)
-    assert repr(stacked) == f"StackedJacobian(kind='layerwise', shape=(8, 4546), n_bytes={8 * (a + delta)})"
-    assert StackedJacobian.of_matrix(stacked.to_dense()).n_bytes == 8 * 8 * 4546
+    assert found.n_bytes == 8 * (a + delta)
+    assert repr(found) == f"StackedJacobian(kind='layerwise', shape=(8, 4546), n_bytes={8 * (a + delta)})"
+    assert StackedJacobian.of_matrix(found.to_dense()).n_bytes == 8 * 8 * 4546
+
+
+@pytest.mark.parametrize("name", ["dense", "dense on rank 3", "convolution 2d", "tied kernels"])
+@pytest.mark.parametrize("by_pairs", [True, False])
+def test_both_ways_to_the_kernel_and_its_chunks(name, by_pairs, rng, monkeypatch):
+    """Pairs of positions, or columns two at a time; JᵀJ one sample at a time: the same sums."""
+    network = NETWORKS[name]()
+    inputs = batch_for(network, rng)
+    found = StackedJacobian.kernel(network, lambda inputs: physics(network(inputs)), inputs)
+    dense = found.to_dense().numpy()
+    size = np.abs(dense).max() ** 2
+    monkeypatch.setattr(parts, "COLUMNS_AT_ONCE", 2)
+    monkeypatch.setattr(parts, "pairs_are_cheaper", lambda *sizes: by_pairs)
+    monkeypatch.setattr(stacked, "ENTRIES_AT_ONCE", 1)
+    np.testing.assert_allclose(found.gram(), dense @ dense.T, rtol=1e-10, atol=1e-12 * size)
+    np.testing.assert_allclose(found.weight_gram(), dense.T @ dense, rtol=1e-10, atol=1e-12 * size)
+
+
+def test_the_kernel_kind_with_frozen_weights_and_in_higher_precision(rng):
+    network = sequential((3,), layers.Dense(4, "tanh", dtype="float32"), layers.Dense(4, dtype="float32"))
+    network.layers[0].bias.trainable = network.layers[1].kernel.trainable = False
+    found = StackedJacobian.kernel(network, network, tf.constant(rng.normal(size=(5, 3)), tf.float32))
+    dense = found.columns(tf.float64).numpy()
+    assert dense.shape == (20, 16)
+    np.testing.assert_allclose(found.gram(tf.float64), dense @ dense.T, rtol=1e-12, atol=1e-14)
+    assert found.gram().dtype == found.to_dense().dtype == tf.float32
+
+
+def test_auto_tells_what_it_picked(rng):
+    x = tf.constant(rng.normal(size=(3, 3)))
+    dense = sequential((3,), layers.Dense(4, "tanh"), layers.Dense(2))
+    normed = sequential((3,), layers.Dense(1), layers.LayerNormalization(), layers.EinsumDense("bi,io->bo", 9))
+    dropped = sequential((3,), layers.Dense(4), layers.Dropout(0.5), layers.Dense(2))
+    kinds = [StackedJacobian.auto(network, network, x).kind for network in (dense, normed, dropped)]
+    assert kinds == ["kernel", "layerwise", "reverse"]
+    many = tf.constant(rng.normal(size=(30, 3)))
+    assert StackedJacobian.auto(dense, dense, many).kind == "layerwise"  # 60 rows, 26 weights
+    with pytest.raises(TypeError, match="network must be a Keras model or layer"):
+        StackedJacobian.auto(len, dense, x)
 
 
 def test_permuting_the_batch_permutes_blocks_of_rows(rng):
@@ -227,8 +269,8 @@ def test_rows_that_are_not_finite_are_found(rng):
     network = sequential((3,), layers.Dense(4, "tanh"), layers.LayerNormalization(), layers.Dense(2))
     x = rng.normal(size=(4, 3))
     x[2, 0] = np.nan
-    stacked = StackedJacobian.layerwise(network, network, tf.constant(x))
-    np.testing.assert_array_equal(stacked.finite_rows(), [True] * 4 + [False] * 2 + [True] * 2)
+    found = StackedJacobian.layerwise(network, network, tf.constant(x))
+    np.testing.assert_array_equal(found.finite_rows(), [True] * 4 + [False] * 2 + [True] * 2)
 
 
 def test_the_network_is_untouched_also_after_an_error(rng):

@@ -60,19 +60,17 @@ def by_hand(model, inputs, gradient):
     return -vt.T @ (f * (u.T @ gradient(y().numpy()).ravel())), s, kept
 
 
-@pytest.mark.parametrize("jacobian", ["layerwise", "reverse"])
-@pytest.mark.parametrize(
-    ("exponent", "mode"),
-    [(-0.5, "truncate"), (-1.0, "truncate"), (0.0, "truncate"), (1.0, "truncate"), (-0.5, "clamp")],
-)
-@pytest.mark.parametrize(("n", "rcond"), [(6, 1e-2), (30, 1e-2), (6, 1e-9)])
+FAMILY = [(-0.5, "truncate"), (-1.0, "truncate"), (0.0, "truncate"), (1.0, "truncate"), (-0.5, "clamp")]
+SETTINGS = [("kernel", n, rcond, *member) for n, rcond in ((6, 1e-2), (30, 1e-2), (6, 1e-9)) for member in FAMILY]
+SETTINGS += [(kind, 6, 1e-2, -0.5, "truncate") for kind in ("layerwise", "reverse")]
+
+
+@pytest.mark.parametrize(("jacobian", "n", "rcond", "exponent", "mode"), SETTINGS)
 def test_the_step_is_the_equation_written_out(data, n, rcond, exponent, mode, jacobian):
     """Fewer rows than weights, more rows, and the SVD route; the sum loss makes ∂L/∂y = y − y*."""
-    if jacobian == "reverse" and (n == 30 or exponent > -0.5):
-        pytest.skip("the kinds agree in test_layerwise; here they differ in nothing but where J comes from")
     data = data[:n].astype("float64")
     model = new_model(network("float64"), exponent=exponent, rcond=rcond, mode=mode, jacobian=jacobian)
-    model.compile(loss=training.HalfSquaredError("sum"))
+    model.compile(loss=training.HalfSquaredError("sum"), run_eagerly=True)
     expected, s, kept = by_hand(model, data, lambda y: y - data)
     before = weights_of(model)
     logs = model.train_on_batch(data, data, return_dict=True)
@@ -85,7 +83,7 @@ def test_the_step_is_the_equation_written_out(data, n, rcond, exponent, mode, ja
 
 def test_any_loss_and_its_normalisation_enter_through_its_gradient(data):
     """A mean over b samples steps 1/b of the way of the sum, and Keras's mse with 2 outputs as far as ½|y − y*|²."""
-    steps = {}
+    steps, data = {}, data[:8]
     for name, loss in {
         "sum": training.HalfSquaredError("sum"),
         "mean": training.HalfSquaredError(),
@@ -93,7 +91,7 @@ def test_any_loss_and_its_normalisation_enter_through_its_gradient(data):
         "log cosh": keras.losses.LogCosh(),
     }.items():
         model = new_model()
-        model.compile(loss=loss)
+        model.compile(loss=loss, run_eagerly=True)
         before = weights_of(model)
         expected = by_hand(model, data, lambda y: np.tanh(y - data) / y.size)[0]
         model.train_on_batch(data, data)
@@ -110,7 +108,7 @@ def test_copies_of_a_sample_change_the_step_as_documented(data, exponent):
     for copies in (1, 4):
         for reduction in ("sum", "sum_over_batch_size"):
             model = new_model(network("float64"), exponent=exponent)
-            model.compile(loss=training.HalfSquaredError(reduction))
+            model.compile(loss=training.HalfSquaredError(reduction), run_eagerly=True)
             one = np.repeat(data[:1].astype("float64"), copies, axis=0)
             norms[copies, reduction] = model.train_on_batch(one, one, return_dict=True)["step_norm"]
     ratio = {r: norms[4, r] / norms[1, r] for r in ("sum", "sum_over_batch_size")}
@@ -121,7 +119,7 @@ def test_copies_of_a_sample_change_the_step_as_documented(data, exponent):
 def test_sample_weight_enters_the_gradient_and_not_the_jacobian(data):
     data, weight = data[:8].astype("float64"), np.linspace(0.0, 2.0, 8)
     model = new_model(network("float64"))
-    model.compile(loss=training.HalfSquaredError("sum"))
+    model.compile(loss=training.HalfSquaredError("sum"), run_eagerly=True)
     expected = by_hand(model, data, lambda y: weight[:, np.newaxis] * (y - data))[0]
     before = weights_of(model)
     model.train_on_batch(data, data, sample_weight=weight)
@@ -147,13 +145,14 @@ def test_eager_equals_graph_equals_xla_and_the_kinds_agree(data):
         ("eager", "layerwise", {"run_eagerly": True}),
         ("graph", "layerwise", {}),
         ("xla", "layerwise", {"jit_compile": True}),
+        ("kernel", "kernel", {"jit_compile": True}),
         ("reverse", "reverse", {"jit_compile": True}),
     ):
         model = new_model(rcond=1e-2, jacobian=kind)
         model.compile(**options)
         model.fit(data[:20], data[:20], batch_size=8, epochs=1, shuffle=False, verbose=0)
         ends[name] = flatten_weights(model.get_weights())
-    for name in ("graph", "xla", "reverse"):
+    for name in ("graph", "xla", "kernel", "reverse"):
         np.testing.assert_allclose(ends[name], ends["eager"], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
@@ -179,7 +178,7 @@ def test_save_load_same_next_step(simulator, data, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     settings = lambda m: (m.exponent, m.rcond, m.mode, m.jacobian, m.max_jacobian_bytes)  # noqa: E731
-    assert settings(loaded) == settings(model) == (-1.0, 0.05, "clamp", "layerwise", 10**6)
+    assert settings(loaded) == settings(model) == (-1.0, 0.05, "clamp", "auto", 10**6)
     for one in (model, loaded):
         one.fit(data, data, batch_size=20, shuffle=False, verbose=0)
     for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
@@ -198,7 +197,7 @@ def test_a_permuted_batch_takes_the_same_step(data, rng):
     ends = []
     for order in (np.arange(40), rng.permutation(40)):
         model = new_model(network("float64"), rcond=1e-2)
-        model.compile()
+        model.compile(run_eagerly=True)
         model.train_on_batch(data[order].astype("float64"), data[order].astype("float64"))
         ends.append(flatten_weights(model.get_weights()))
     np.testing.assert_allclose(ends[1], ends[0], rtol=1e-7, atol=1e-9)
@@ -213,12 +212,13 @@ def test_an_output_of_higher_rank_and_frozen_weights(data):
     assert history["loss"][-1] < history["loss"][0]
     np.testing.assert_array_equal(model.network.layers[0].kernel, frozen)
     size = model.jacobian_size(data)
-    assert size == (80, 18, 80 * 18 * 8)
+    assert size == training.JacobianSize(80, 18, 80 * 18 * 8, "kernel")
 
 
 def test_the_size_of_the_jacobian_and_its_limit(data):
-    model = new_model(max_jacobian_bytes=32 * N_WEIGHTS * 8)
-    assert model.jacobian_size(data[:16]) == training.JacobianSize(32, N_WEIGHTS, 32 * N_WEIGHTS * 8)
+    model = new_model(jacobian="layerwise", max_jacobian_bytes=32 * N_WEIGHTS * 8)
+    expected = training.JacobianSize(32, N_WEIGHTS, 32 * N_WEIGHTS * 8, "layerwise")
+    assert model.jacobian_size(data[:16]) == expected
     model.compile()
     model.fit(data, data, batch_size=16, verbose=0)
     before = weights_of(model)
@@ -228,6 +228,21 @@ def test_the_size_of_the_jacobian_and_its_limit(data):
     with pytest.raises(ValueError, match=r"than max_jacobian_bytes = 10752.*Its rows: 34"):
         model.train_on_batch(data[:17], data[:17])
     assert not moved(model, before).any()
+
+
+def test_without_the_jacobian_only_the_smaller_gram_matrix_counts(data):
+    """42 weights: the kernel kind fits where J does not, up to a J Jᵀ of the limit, or to any number of rows by JᵀJ."""
+    for limit, fits, too_many in ((8 * 40**2, 20, 21), (8 * N_WEIGHTS**2, 40, None)):
+        model = new_model(jacobian="kernel", max_jacobian_bytes=limit)
+        model.compile(run_eagerly=True)
+        model.train_on_batch(data[:fits], data[:fits])
+        if too_many is not None:
+            with pytest.raises(ValueError, match=r"J Jᵀ of this batch.*Its rows: 42"):
+                model.train_on_batch(data[:too_many], data[:too_many])
+    model = new_model(jacobian="kernel", rcond=0.0, max_jacobian_bytes=8 * N_WEIGHTS**2)
+    model.compile(run_eagerly=True)
+    with pytest.raises(ValueError, match=r'the Jacobian of this batch.*jacobian="kernel" with rcond ≥ 1e-7'):
+        model.train_on_batch(data, data)
 
 
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}])
@@ -286,7 +301,9 @@ class Penalised(layers.Layer):
             "mixes the samples of a batch",
         ),
         (
-            lambda: new_model(keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.Dropout(0.5)])),
+            lambda: new_model(
+                keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.Dropout(0.5)]), jacobian="kernel"
+            ),
             ValueError,
             "draws new random numbers",
         ),
@@ -301,7 +318,8 @@ def test_networks_that_are_refused_in_training(build, error, message, data):
 
 def test_dropout_trains_with_the_textbook_kind(data):
     inner = keras.Sequential([keras.Input((2,)), layers.Dense(16, "tanh"), layers.Dropout(0.2), layers.Dense(2)])
-    model = new_model(inner, simulator=lambda x: 2.0 * x, jacobian="reverse", rcond=1e-2)
+    model = new_model(inner, simulator=lambda x: 2.0 * x, rcond=1e-2)
+    assert model.jacobian_size(data).kind == "reverse"
     model.compile(keras.optimizers.SGD(0.2), loss=training.HalfSquaredError())
     history = model.fit(data, data, epochs=6, verbose=0).history
     assert history["loss"][-1] < 0.5 * history["loss"][0]
@@ -314,7 +332,7 @@ def test_dropout_trains_with_the_textbook_kind(data):
         ({"rcond": None}, TypeError, "rcond must be a number"),
         ({"exponent": "half"}, TypeError, "exponent must be a number"),
         ({"mode": "drop"}, ValueError, "mode must be"),
-        ({"jacobian": "dense"}, ValueError, 'jacobian must be "layerwise" or "reverse", got \'dense\''),
+        ({"jacobian": "dense"}, ValueError, "jacobian must be \"auto\", .* got 'dense'"),
         ({"max_jacobian_bytes": 0}, ValueError, "max_jacobian_bytes must be at least 1"),
         ({"simulator": 3}, TypeError, "simulator must be a function"),
         ({"inner": layers.Dense(2, dtype="mixed_float16")}, TypeError, "network must compute in float32 or float64"),
