@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from book import tables
+from book import bench_half_inverse, tables
 from book.toc import ROOT
 from physgrad_tf import simulators, training
 
@@ -31,6 +31,7 @@ def main() -> None:
 def benchmarks() -> Iterator[tables.Table]:
     """The tables, in the order in which the book shows them."""
     yield scale_invariant_steps()
+    yield from bench_half_inverse.tables()
 
 
 def scale_invariant_steps() -> tables.Table:

@@ -81,8 +81,9 @@ class Choosing(SphinxDirective):
         for contest in contests(root):
             order = nodes.inline()
             for position, (method, value) in enumerate(contest.results.items()):
-                text = f"{method} {show(value)}"
-                order += nodes.strong(text=text) if position == 0 else nodes.Text(f", {text}")
+                entry: nodes.Element = nodes.strong() if position == 0 else nodes.inline()
+                entry.extend([self.text(method), nodes.Text(f": {show(value)}")])
+                order.extend([nodes.Text("; ")] * (position > 0) + [entry])
             label = nodes.Text(f"{contest.claim.id}, {title(contest.claim.notebook, root)}")
             target = contest.claim.notebook.with_suffix("").as_posix()
             link = make_refnode(self.env.app.builder, self.env.docname, target, contest.claim.anchor, label)

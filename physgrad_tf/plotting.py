@@ -21,13 +21,16 @@ COLORS = {
 }
 
 #: One colour and one marker for each method in the whole book, so that a figure is readable without its colours. The
-#: first four move points, the others train networks; SIP looks like PG, which it brings to networks, and Adam like GD.
+#: first four move points, the others train networks; SIP looks like PG, which it brings to networks, Adam like GD, and
+#: Gauss-Newton like Newton.
 METHOD_COLORS = {
     "GD": (COLORS["blue"], "o"),
     "Newton": (COLORS["orange"], "s"),
     "IG": (COLORS["purple"], "^"),
     "PG": (COLORS["green"], "D"),
     "SIP": (COLORS["green"], "D"),
+    "GN": (COLORS["orange"], "s"),
+    "HIG": (COLORS["purple"], "^"),
     "Adam": (COLORS["blue"], "o"),
     "SGD": (COLORS["red"], "v"),
     "Adadelta": (COLORS["purple"], "^"),

@@ -195,7 +195,7 @@ def spectral_filter(singular_values: Any, exponent: float, *, rcond: float, mode
 
     Args:
         singular_values: σ ≥ 0, [..., k], float32 or float64.
-        exponent: p.
+        exponent: the power p.
         rcond: relative threshold in [0, 1); τ = rcond·max σ along the last axis.
         mode: "truncate": σᵖ above τ, else 0. "clamp": σ·max(σ, τ)^(p−1).
 

@@ -68,6 +68,41 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
     return disjoint(parts, parts[0].tensors[-1].dtype, n_out)
 
 
+def layer_parts_in_chunks(
+    network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any, samples_at_once: int
+) -> list[Part]:
+    """The same as `layer_parts`, with the copies of only a few samples in memory at a time.
+
+    The last chunk is filled up with copies of the last sample, which are cut off again.
+
+    Raises:
+        TypeError: as `layer_parts`, or if `samples_at_once` is not an integer.
+        ValueError: as `layer_parts`, or if `samples_at_once` is below 1.
+    """
+    size = validation.count("samples_at_once", samples_at_once, minimum=1)
+    batch = tf.shape(keras.tree.flatten(inputs)[0])[0]
+    n_chunks = -(-batch // size)
+    places = tf.reshape(tf.minimum(tf.range(n_chunks * size), batch - 1), [n_chunks, size])
+    structure: list[Part] = []
+
+    def one_chunk(places: tf.Tensor) -> list[tf.Tensor]:
+        chunk = keras.tree.map_structure(lambda tensor: tf.gather(tensor, places), inputs)
+        structure[:] = layer_parts(network, outputs, chunk)
+        return tf.nest.flatten(structure)
+
+    # traced once for what comes out, in a graph that is thrown away
+    traced = tf.function(one_chunk, autograph=False).get_concrete_function(tf.TensorSpec([size], places.dtype))
+    chunks = tf.map_fn(
+        one_chunk, places, parallel_iterations=1, fn_output_signature=[spec.dtype for spec in traced.structured_outputs]
+    )
+    whole = []
+    for chunk, spec in zip(chunks, traced.structured_outputs, strict=True):
+        rows_per_sample = spec.shape[0] // size  # 1 for what is stored per sample, n_out for what is stored per row
+        merged = tf.reshape(chunk, [n_chunks * spec.shape[0], *spec.shape[1:]])
+        whole.append(merged[: batch * rows_per_sample])
+    return list(tf.nest.pack_sequence_as(structure, whole))
+
+
 def part_of_layer(
     group: Sequence[tuple[Call, tf.Tensor]], places: dict[int, int], batch: tf.Tensor, n_out: int
 ) -> Part:

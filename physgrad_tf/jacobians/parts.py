@@ -66,25 +66,32 @@ class OuterProducts:
         n_in = a.shape[-1] if self.kernel is not None else 1
         if n_positions is None or not pairs_are_cheaper(n_positions, n_in, n_out, n_units):
             return gram_by_columns(self, a, delta)
-        gram = tf.constant(0.0, dtype)
-        for p in range(n_positions):
-            gram += self.gram_of_position(a, delta, p)
+        if n_positions == 1:
+            gram = self.gram_of_single_position(a, delta)
+        else:
+            gram = tf.add_n([self.gram_of_position(a, delta, p) for p in range(n_positions)])
         return tf.reshape(gram, [tf.shape(a)[0] * n_out] * 2)
+
+    def gram_of_single_position(self, a: tf.Tensor, delta: tf.Tensor) -> tf.Tensor:
+        """The case of one position, in two matrix products, [b, k, b, k]."""
+        a, flat = a[:, 0], tf.reshape(delta, [-1, delta.shape[-1]])
+        sizes = tf.tile(tf.shape(delta)[:2], [2])
+        product = tf.reshape(tf.matmul(flat, flat, transpose_b=True), sizes)  # δ_ik·δ_jm
+        if self.kernel is None:
+            return product
+        shared = tf.matmul(a, a, transpose_b=True)  # a_i·a_j
+        if self.bias is not None:
+            shared += 1.0
+        return product * shared[:, tf.newaxis, :, tf.newaxis]
 
     def gram_of_position(self, a: tf.Tensor, delta: tf.Tensor, p: int) -> tf.Tensor:
         """The part of position p of the first row with all positions of the second, [b, k, b, k]."""
-        shared = tf.zeros([], a.dtype)
-        if self.kernel is not None:
-            shared += tf.einsum("bi,cqi->bcq", a[:, p], a)  # a_ip·a_jq
+        product = tf.einsum("bko,cmqo->bkcmq", delta[:, :, p], delta)  # δ_ikp·δ_jmq
+        if self.kernel is None:
+            return tf.reduce_sum(product, axis=-1)
+        shared = tf.einsum("bi,cqi->bcq", a[:, p], a)  # a_ip·a_jq
         if self.bias is not None:
             shared += 1.0
-        shared = tf.broadcast_to(shared, [tf.shape(a)[0], tf.shape(a)[0], a.shape[1]])
-        here = delta[:, :, p]
-        if a.shape[1] == 1:  # one matrix product instead of an einsum over q
-            flat = tf.reshape(here, [-1, here.shape[-1]])
-            product = tf.reshape(tf.matmul(flat, flat, transpose_b=True), tf.tile(tf.shape(here)[:2], [2]))
-            return product * shared[:, tf.newaxis, :, :]  # [b, 1, b, 1] over k and m
-        product = tf.einsum("bko,cmqo->bkcmq", here, delta)  # δ_ikp·δ_jmq
         return tf.einsum("bkcmq,bcq->bkcm", product, shared)
 
     def samples(self, start: tf.Tensor, stop: tf.Tensor) -> OuterProducts:

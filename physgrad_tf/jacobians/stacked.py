@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
-from physgrad_tf.jacobians.layerwise import layer_parts
+from physgrad_tf.jacobians.layerwise import layer_parts, layer_parts_in_chunks
 from physgrad_tf.jacobians.parts import Blocks, Part
 from physgrad_tf.jacobians.tapping import Kind, fitting_kind
 from physgrad_tf.jacobians.weights import flatten_weights
@@ -90,7 +90,9 @@ class StackedJacobian:
         return cls((Blocks(columns, y.shape[1]),), sizes, "reverse")
 
     @classmethod
-    def layerwise(cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
+    def layerwise(
+        cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any, samples_at_once: int | None = None
+    ) -> StackedJacobian:
         """Compute the inputs of all layers and the cotangents of what leaves them: one reverse pass per output.
 
         Of Dense layers and plain convolutions only these are stored; their columns are outer products, formed on
@@ -105,6 +107,8 @@ class StackedJacobian:
             outputs: maps inputs to y [batch, n_out] and calls `network` on the way, once or several times. It treats
                 the samples one by one.
             inputs: a tensor or a structure of tensors, batch first.
+            samples_at_once: the copies of how many samples are in memory at a time; None takes all at once. The result
+                is the same.
 
         Returns:
             The stacked Jacobian. A weight that y does not depend on has a column of zeros.
@@ -114,12 +118,17 @@ class StackedJacobian:
             ValueError: if y is not [batch, n_out] with a static n_out; if a layer mixes samples (BatchNormalization in
                 training), draws random numbers or runs inside a compiled loop; if y depends on none of the weights.
         """
-        parts = layer_parts(network, outputs, inputs)
+        if samples_at_once is None:
+            parts = layer_parts(network, outputs, inputs)
+        else:
+            parts = layer_parts_in_chunks(network, outputs, inputs, samples_at_once)
         sizes = tuple(math.prod(weight.shape) for weight in network.trainable_variables)
         return cls(tuple(parts), sizes, "layerwise")
 
     @classmethod
-    def kernel(cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
+    def kernel(
+        cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any, samples_at_once: int | None = None
+    ) -> StackedJacobian:
         """Compute and store the same as `layerwise`, and never form J for `gram` and `transpose_matvec`.
 
         With the input a of a Dense layer and the cotangents δ of its pre-activation, sample i and output k:
@@ -132,6 +141,7 @@ class StackedJacobian:
             network: as in `layerwise`.
             outputs: as in `layerwise`.
             inputs: as in `layerwise`.
+            samples_at_once: as in `layerwise`.
 
         Returns:
             The stacked Jacobian.
@@ -140,10 +150,12 @@ class StackedJacobian:
             TypeError: as `layerwise`.
             ValueError: as `layerwise`.
         """
-        return dataclasses.replace(cls.layerwise(network, outputs, inputs), kind="kernel")
+        return dataclasses.replace(cls.layerwise(network, outputs, inputs, samples_at_once), kind="kernel")
 
     @classmethod
-    def auto(cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
+    def auto(
+        cls, network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any, samples_at_once: int | None = None
+    ) -> StackedJacobian:
         """Compute the kind that fits the network; its `kind` tells which.
 
         That is "reverse" if there are layers that draw random numbers; "kernel" if most weights belong to Dense layers
@@ -153,6 +165,7 @@ class StackedJacobian:
             network: as in `layerwise`.
             outputs: as in `layerwise`.
             inputs: as in `layerwise`.
+            samples_at_once: as in `layerwise`.
 
         Returns:
             The stacked Jacobian.
@@ -166,7 +179,7 @@ class StackedJacobian:
         kind = fitting_kind(network)
         if kind == "reverse":
             return cls.reverse(lambda: outputs(inputs), network.trainable_variables)
-        found = cls.layerwise(network, outputs, inputs)
+        found = cls.layerwise(network, outputs, inputs, samples_at_once)
         wide = found.n_rows is None or found.n_rows < found.n_weights
         return dataclasses.replace(found, kind=kind if wide else "layerwise")
 

@@ -52,8 +52,9 @@ class SpectralModel(PhysicsModel):
     *The loss* enters through ∂L/∂y alone and J not at all, so that the step is linear in it: c·L steps c times as far,
     whatever the exponent. Keras averages over the batch, and its "mse" over the outputs of a sample as well. With b
     copies of one sample the step goes with b^((p−1)/2) under a mean over the batch and with b^((p+1)/2) under a sum;
-    with b samples whose rows are orthogonal, by 1/b and 1 in every direction. A mean therefore makes the Gauss-Newton
-    step shrink like 1/b. `HalfSquaredError(reduction="sum")` gives the textbook step, with ∂L/∂y = y − y*.
+    with b equally important samples whose rows are orthogonal, it goes with b^(−1/2) and b^(1/2). A mean therefore
+    makes the Gauss-Newton step on copies shrink like 1/b. `HalfSquaredError(reduction="sum")` gives the textbook step,
+    with ∂L/∂y = y − y*.
     `sample_weight` enters ∂L/∂y. Regularisers and `add_loss` raise: this step does not see them.
 
     *The route*: for `rcond` ≥ 1e-7 by the eigenvalues of J Jᵀ or JᵀJ, whichever is smaller; below that, 0 included, by
@@ -67,13 +68,15 @@ class SpectralModel(PhysicsModel):
     Args:
         network: a Keras model or layer that maps inputs to x. BatchNormalization in training is refused.
         simulator: as in `PhysicsModel`; differentiable.
-        exponent: p.
+        exponent: the power p in f(σ) = σᵖ.
         rcond: singular values at or below rcond·σ_max count as noise; in [0, 1).
         mode: "truncate" leaves these directions out, "clamp" takes σ·max(σ, τ)^(p−1) with τ = rcond·σ_max.
         jacobian: how J is computed, "kernel", "layerwise" or "reverse", see `jacobians.StackedJacobian`. "auto" is
             "reverse" if the network has random layers such as Dropout, "kernel" if most weights belong to Dense layers
             and plain convolutions, and else "layerwise"; `jacobian_size` tells which.
         max_jacobian_bytes: J in float64 may not be larger; nor, where J is never formed, J Jᵀ or JᵀJ.
+        samples_at_once: the simulation of how many samples, n_out times each, is kept in memory at a time; None takes
+            the whole batch at once. The step is the same. Not used by "reverse".
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -93,6 +96,7 @@ class SpectralModel(PhysicsModel):
         mode: Literal["truncate", "clamp"] = "truncate",
         jacobian: Literal["auto", "kernel", "layerwise", "reverse"] = "auto",
         max_jacobian_bytes: int = 2**31,
+        samples_at_once: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, simulator, **options)
@@ -106,6 +110,9 @@ class SpectralModel(PhysicsModel):
             raise ValueError(f'jacobian must be "auto", "kernel", "layerwise" or "reverse", got {jacobian!r}.')
         self.jacobian = jacobian
         self.max_jacobian_bytes = validation.count("max_jacobian_bytes", max_jacobian_bytes, minimum=1)
+        self.samples_at_once = samples_at_once
+        if samples_at_once is not None:
+            validation.count("samples_at_once", samples_at_once, minimum=1)
         self._spectrum = {name: keras.metrics.Mean(name=name) for name in self.training_only}
 
     def compile(self, optimizer: Any = None, loss: Any = "mse", jit_compile: Any = False, **options: Any) -> None:
@@ -127,6 +134,7 @@ class SpectralModel(PhysicsModel):
             "mode": self.mode,
             "jacobian": self.jacobian,
             "max_jacobian_bytes": self.max_jacobian_bytes,
+            "samples_at_once": self.samples_at_once,
         }
 
     def jacobian_size(self, inputs: Any) -> JacobianSize:
@@ -204,9 +212,10 @@ class SpectralModel(PhysicsModel):
         if self.kind() == "reverse":
             stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
         else:
+            outputs(inputs)  # for x and y: below, only copies of the samples are used
             make = StackedJacobian.kernel if self.kind() == "kernel" else StackedJacobian.layerwise
-            stacked = make(self.network, outputs, inputs)
-        x, y = found[0]  # of the samples themselves; all kinds but the first also call for their copies
+            stacked = make(self.network, outputs, inputs, self.samples_at_once)
+        x, y = found[0]
         if self.losses:
             raise ValueError(
                 "regularisers and add_loss do not depend on y, so that SpectralModel cannot take them into its step: "

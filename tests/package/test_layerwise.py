@@ -232,6 +232,25 @@ def test_both_ways_to_the_kernel_and_its_chunks(name, by_pairs, rng, monkeypatch
     np.testing.assert_allclose(found.weight_gram(), dense.T @ dense, rtol=1e-10, atol=1e-12 * size)
 
 
+@pytest.mark.parametrize(
+    ("name", "xla", "sizes"),
+    [("dense", False, (2, 7)), ("dense", True, (2,)), ("convolution that is replayed", False, (2,))],
+)
+def test_a_few_samples_at_a_time(name, xla, sizes, rng):
+    """The same parts for chunks that do and do not divide the batch."""
+    network = NETWORKS[name]()
+    outputs = lambda inputs: through_a_loop(physics(network(inputs)))  # noqa: E731
+
+    @tf.function(autograph=False, jit_compile=xla)
+    def compute(inputs):
+        return [StackedJacobian.layerwise(network, outputs, inputs, at_once) for at_once in (None, *sizes)]
+
+    whole, *chunked = compute(batch_for(network, rng, 5))
+    for found in chunked:
+        assert found.n_bytes == whole.n_bytes
+        np.testing.assert_allclose(found.to_dense(), whole.to_dense(), rtol=1e-12, atol=1e-13)
+
+
 def test_the_kernel_kind_with_frozen_weights_and_in_higher_precision(rng):
     network = sequential((3,), layers.Dense(4, "tanh", dtype="float32"), layers.Dense(4, dtype="float32"))
     network.layers[0].bias.trainable = network.layers[1].kernel.trainable = False

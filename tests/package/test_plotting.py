@@ -6,6 +6,7 @@ import pytest
 from physgrad_tf import plotting
 
 POINTS = ("GD", "Newton", "IG", "PG")
+STEPS = ("SIP", "Adam", "GN", "HIG")
 NETWORKS = ("SIP", "Adam", "SGD", "Adadelta", "Adagrad", "RMSprop")
 
 
@@ -27,11 +28,11 @@ def test_letters_and_lines_stand_out_on_both_pages(page):
         assert contrast(color, page) > 2.4, name
 
 
-@pytest.mark.parametrize("together", [POINTS, NETWORKS])
+@pytest.mark.parametrize("together", [POINTS, STEPS, NETWORKS])
 def test_methods_that_share_a_figure_differ_in_color_and_marker(together):
     colors, markers = zip(*(plotting.METHOD_COLORS[name] for name in together), strict=True)
     assert len(set(colors)) == len(set(markers)) == len(together)
-    assert {*POINTS, *NETWORKS} == set(plotting.METHOD_COLORS)
+    assert {*POINTS, *STEPS, *NETWORKS} == set(plotting.METHOD_COLORS)
 
 
 def test_use_style_sets_transparent_figures():

@@ -146,13 +146,14 @@ def test_eager_equals_graph_equals_xla_and_the_kinds_agree(data):
         ("graph", "layerwise", {}),
         ("xla", "layerwise", {"jit_compile": True}),
         ("kernel", "kernel", {"jit_compile": True}),
+        ("chunks", "kernel", {"jit_compile": True}),
         ("reverse", "reverse", {"jit_compile": True}),
     ):
-        model = new_model(rcond=1e-2, jacobian=kind)
+        model = new_model(rcond=1e-2, jacobian=kind, samples_at_once=3 if name == "chunks" else None)
         model.compile(**options)
         model.fit(data[:20], data[:20], batch_size=8, epochs=1, shuffle=False, verbose=0)
         ends[name] = flatten_weights(model.get_weights())
-    for name in ("graph", "xla", "kernel", "reverse"):
+    for name in ("graph", "xla", "kernel", "chunks", "reverse"):
         np.testing.assert_allclose(ends[name], ends["eager"], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
@@ -172,13 +173,15 @@ def test_last_partial_batch_steps_per_execution_callbacks_and_schedule(data):
 
 @pytest.mark.parametrize("simulator", [SQUARE, pushed])
 def test_save_load_same_next_step(simulator, data, tmp_path):
-    model = new_model(simulator=simulator, exponent=-1.0, rcond=0.05, mode="clamp", max_jacobian_bytes=10**6)
+    model = new_model(
+        simulator=simulator, exponent=-1.0, rcond=0.05, mode="clamp", max_jacobian_bytes=10**6, samples_at_once=9
+    )
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss=training.HalfSquaredError("sum"))
     model.fit(data, data, batch_size=20, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    settings = lambda m: (m.exponent, m.rcond, m.mode, m.jacobian, m.max_jacobian_bytes)  # noqa: E731
-    assert settings(loaded) == settings(model) == (-1.0, 0.05, "clamp", "auto", 10**6)
+    settings = lambda m: (m.exponent, m.rcond, m.mode, m.jacobian, m.max_jacobian_bytes, m.samples_at_once)  # noqa: E731
+    assert settings(loaded) == settings(model) == (-1.0, 0.05, "clamp", "auto", 10**6, 9)
     for one in (model, loaded):
         one.fit(data, data, batch_size=20, shuffle=False, verbose=0)
     for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
@@ -333,6 +336,7 @@ def test_dropout_trains_with_the_textbook_kind(data):
         ({"exponent": "half"}, TypeError, "exponent must be a number"),
         ({"mode": "drop"}, ValueError, "mode must be"),
         ({"jacobian": "dense"}, ValueError, "jacobian must be \"auto\", .* got 'dense'"),
+        ({"samples_at_once": 0}, ValueError, "samples_at_once must be at least 1"),
         ({"max_jacobian_bytes": 0}, ValueError, "max_jacobian_bytes must be at least 1"),
         ({"simulator": 3}, TypeError, "simulator must be a function"),
         ({"inner": layers.Dense(2, dtype="mixed_float16")}, TypeError, "network must compute in float32 or float64"),
