@@ -84,7 +84,7 @@ test-package: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 tests/package
 
 test-book: $(INSTALLED) book
-	$(BIN)/python -m pytest tests/book
+	$(BIN)/python -m pytest -n 2 tests/book
 
 # One worker per notebook: its cells share a kernel.
 test-chapters: $(INSTALLED)
