@@ -58,7 +58,8 @@ def article(html: Path, page: Path) -> Tag:
 def prose(part: Tag) -> str:
     """The text a reader sees as prose: no code, no outputs, no formulas."""
     copy = BeautifulSoup(str(part), "html.parser")
-    for tag in copy.select("pre, code, script, style, .math"):
+    # Names of arguments, such as **options, are code as well.
+    for tag in copy.select("pre, code, script, style, .math, dl.py .field-list strong"):
         tag.decompose()
     return copy.get_text("\n")
 
