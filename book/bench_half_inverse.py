@@ -4,12 +4,12 @@ The rival is the textbook step: the integrator unrolled in Python, one reverse p
 `tf.linalg.svd` of the matrix in float32, in a plain graph.
 """
 
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -199,7 +199,7 @@ def first_and_later(step: Callable[[], tf.Tensor], n_steps: int) -> tuple[float,
 
 
 def peak_memory(width: int) -> int:
-    """Peak resident bytes of a fresh process that takes three steps at batch 128."""
+    """Peak resident bytes of a fresh process that takes three steps at batch 128; on Linux."""
     command = [sys.executable, "-m", "book.bench_half_inverse", str(width)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(done.stdout.split()[-1])
@@ -319,4 +319,6 @@ if __name__ == "__main__":
     )
     for _ in range(3):
         run().numpy()
-    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    # Not ru_maxrss: a process inherits that of its parent.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
+    print(1024 * int(status["VmHWM"].split()[0]))
