@@ -163,8 +163,7 @@ class CoupledOscillators(SavedByFields):
             ValueError: if `n_states` is below 1.
         """
         validation.count("n_states", n_states, minimum=1)
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}.")
+        validation.generator("rng", rng)
         return rng.random((n_states, 2 * self.n_masses), dtype=np.float32)
 
     def runge_kutta(self, state: tf.Tensor, control: tf.Tensor) -> tf.Tensor:

@@ -142,8 +142,7 @@ def soft_rectangles(n_fields: int, n: int, rng: np.random.Generator) -> np.ndarr
     """
     validation.count("n_fields", n_fields, minimum=1)
     validation.count("n", n, minimum=2)
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}.")
+    validation.generator("rng", rng)
     most = 10
     present = np.arange(most) < rng.integers(4, most + 1, size=(n_fields, 1))
     strength = np.where(present, rng.uniform(0.0, 1.0, (n_fields, most)), 0.0)

@@ -82,8 +82,7 @@ class Poisson(FunctionOfX):
             ValueError: if `n_fields` is below 1 or `length` is negative.
         """
         validation.count("n_fields", n_fields, minimum=1)
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}.")
+        validation.generator("rng", rng)
         if validation.real("length", length) < 0.0:
             raise ValueError(f"length must be at least 0, got {length}.")
         # Damping relative to the longest wave: the common factor drops out, and cannot make all of them vanish.

@@ -85,8 +85,7 @@ class QuantumDipole(FunctionOfX):
             ValueError: if `n_targets` is below 1.
         """
         validation.count("n_targets", n_targets, minimum=1)
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}.")
+        validation.generator("rng", rng)
         angle = rng.uniform(0.0, 2.0 * np.pi, (n_targets, 1))
         real = np.cos(angle) * self.eigenstate(2) + np.sin(angle) * self.eigenstate(3)
         return np.concatenate([real, np.zeros_like(real)], axis=1).astype(np.float32)
