@@ -24,6 +24,7 @@ the step's error grows like ε/rcond², so this route takes no `rcond` below `SM
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -133,6 +134,8 @@ def spectral_step(
 ) -> SpectralStep:
     """V f(Σ) Uᵀ g of one matrix in float64, with its rank and its largest and smallest kept singular value.
 
+    The eigenvalues of a `StackedJacobian` come from LAPACK through NumPy, which neither XLA nor a gradient can enter.
+
     Args:
         jacobian: J, as a `StackedJacobian` (by the eigenvalues of J Jᵀ or JᵀJ) or as a matrix [m, n], such as
             `StackedJacobian.to_dense` gives (by `tf.linalg.svd`).
@@ -147,8 +150,9 @@ def spectral_step(
 
     Raises:
         TypeError: if `jacobian` or `vector` is not floating or a number is not a number.
-        ValueError: if a shape is wrong, `vector` or a matrix holds NaN or Inf, `rcond` is out of range for the route,
-            or `mode` is unknown.
+        ValueError: if a shape is wrong, `vector` or J holds NaN or Inf, `rcond` is out of range for the route, or
+            `mode` is unknown.
+        NotImplementedError: if the step of a `StackedJacobian` is differentiated.
     """
     vector = tf.cast(validation.finite("vector", validation.floating("vector", vector)), tf.float64)
     if not isinstance(jacobian, StackedJacobian):
@@ -163,14 +167,14 @@ def spectral_step(
     vector = one_per_row(vector, jacobian.n_rows)
 
     def through_rows() -> tuple[tf.Tensor, ...]:
-        s, u = singular_values_from(jacobian.gram(tf.float64))
+        s, u = singular_values_from(validation.finite("the product J Jᵀ of jacobian", jacobian.gram(tf.float64)))
         w = tf.linalg.matvec(
             u, divided_filter(s, exponent, rcond, mode) * tf.linalg.matvec(u, vector, transpose_a=True)
         )
         return jacobian.transpose_matvec(w), *kept_spectrum(s, rcond)  # Jᵀ (J Jᵀ)^((p−1)/2) g
 
     def through_weights() -> tuple[tf.Tensor, ...]:
-        s, v = singular_values_from(jacobian.weight_gram(tf.float64))
+        s, v = singular_values_from(validation.finite("the product JᵀJ of jacobian", jacobian.weight_gram(tf.float64)))
         gradient = jacobian.transpose_matvec(vector)
         w = divided_filter(s, exponent, rcond, mode) * tf.linalg.matvec(v, gradient, transpose_a=True)
         return tf.linalg.matvec(v, w), *kept_spectrum(s, rcond)  # (JᵀJ)^((p−1)/2) Jᵀg
@@ -246,10 +250,23 @@ def filtered(s: tf.Tensor, u: tf.Tensor, v: tf.Tensor, f: tf.Tensor, vector: tf.
     return tf.linalg.matvec(v, f * w)  # Uᵀg → V f(Σ) Uᵀg
 
 
-def singular_values_from(gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The singular values and vectors of J from one of its Gram matrices; rounding below zero counts as zero."""
-    squares, vectors = tf.linalg.eigh(gram)
-    return tf.sqrt(tf.maximum(squares, 0.0)), vectors
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def singular_values_from(gram: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
+    """The singular values and vectors of J from one of its Gram matrices; rounding below zero counts as zero.
+
+    LAPACK's divide and conquer, through NumPy, takes half the time of `tf.linalg.eigh` for 512 rows.
+
+    Raises:
+        NotImplementedError: if a gradient is asked for; TensorFlow would leave this path out and say nothing.
+    """
+    squares, vectors = tf.numpy_function(np.linalg.eigh, [gram], (gram.dtype, gram.dtype), stateful=False)
+    squares.set_shape(gram.shape[:-1])
+    vectors.set_shape(gram.shape)
+
+    def refuse(*upstream: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError("spectral_step of a StackedJacobian cannot be differentiated; its matrix can.")
+
+    return (tf.sqrt(tf.maximum(squares, 0.0)), vectors), refuse
 
 
 def divided_filter(s: tf.Tensor, exponent: float, rcond: float, mode: Mode) -> tf.Tensor:

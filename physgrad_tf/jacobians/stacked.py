@@ -241,7 +241,7 @@ class StackedJacobian:
 
         def add(start: tf.Tensor, gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             rows = dataclasses.replace(self, parts=tuple(part.samples(start, start + at_once) for part in self.parts))
-            some = rows.columns(dtype)
+            some = rows.to_dense(dtype)
             return start + at_once, gram + tf.matmul(some, some, transpose_a=True)
 
         start = (tf.constant(0), tf.zeros([n_weights, n_weights], dtype))
@@ -266,12 +266,13 @@ class StackedJacobian:
             [products.get(place, tf.zeros([size], w.dtype)) for place, size in enumerate(self.sizes)], axis=0
         )
 
-    def to_dense(self) -> tf.Tensor:
-        """The matrix J itself, [batch·n_out, n_weights]."""
-        return self.columns(self.dtype)
+    def to_dense(self, dtype: tf.DType | None = None) -> tf.Tensor:
+        """The matrix J itself, [batch·n_out, n_weights].
 
-    def columns(self, dtype: tf.DType) -> tf.Tensor:
-        """J, computed in `dtype` from what is stored."""
+        Args:
+            dtype: as in `gram`.
+        """
+        dtype = dtype or self.dtype
         blocks: dict[int, tf.Tensor] = {}
         for part in self.parts:
             blocks |= part.blocks(dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -173,7 +174,7 @@ class SpectralModel(PhysicsModel):
         with tf.control_dependencies([gradient]):  # decomposed only if finite
             stacked = tf.nest.map_structure(tf.identity, stacked)
         found = spectral.spectral_step(
-            stacked if self.rcond >= spectral.SMALLEST_GRAM_RCOND else stacked.to_dense(),
+            stacked if self.rcond >= spectral.SMALLEST_GRAM_RCOND else stacked.to_dense(tf.float64),
             gradient,
             self.exponent,
             rcond=self.rcond,
@@ -211,11 +212,17 @@ class SpectralModel(PhysicsModel):
 
         if self.kind() == "reverse":
             stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
+            x, y = found[0]
+        elif self.samples_at_once is None:
+            stacked = self.make_parts(outputs, inputs)
+            # `outputs` ran last on n_out copies of every sample; with x and y of the first copies, nothing but a shape
+            # is needed of the run on the samples themselves, so that it is neither compiled nor executed.
+            n_out = math.prod(found[-1][1].shape[1:])
+            x, y = found[-1][0][::n_out], found[-1][1][::n_out]
         else:
-            outputs(inputs)  # for x and y: below, only copies of the samples are used
-            make = StackedJacobian.kernel if self.kind() == "kernel" else StackedJacobian.layerwise
-            stacked = make(self.network, outputs, inputs, self.samples_at_once)
-        x, y = found[0]
+            outputs(inputs)
+            x, y = found[0]
+            stacked = self.make_parts(outputs, inputs)
         if self.losses:
             raise ValueError(
                 "regularisers and add_loss do not depend on y, so that SpectralModel cannot take them into its step: "
@@ -226,6 +233,11 @@ class SpectralModel(PhysicsModel):
             loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
         gradient = tape.gradient(loss, y, unconnected_gradients="zero")
         return stacked, tf.reshape(gradient, [-1]), x, y
+
+    def make_parts(self, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
+        """The stacked Jacobian of `outputs` at `inputs` from inputs and cotangents of the layers."""
+        make = StackedJacobian.kernel if self.kind() == "kernel" else StackedJacobian.layerwise
+        return make(self.network, outputs, inputs, self.samples_at_once)
 
     def refuse_large(self, target: tf.Tensor) -> list[tf.Operation]:
         """Raise if J for y* = `target` would be too large, or return the check for a batch of a size not known yet.

@@ -255,7 +255,7 @@ def test_the_kernel_kind_with_frozen_weights_and_in_higher_precision(rng):
     network = sequential((3,), layers.Dense(4, "tanh", dtype="float32"), layers.Dense(4, dtype="float32"))
     network.layers[0].bias.trainable = network.layers[1].kernel.trainable = False
     found = StackedJacobian.kernel(network, network, tf.constant(rng.normal(size=(5, 3)), tf.float32))
-    dense = found.columns(tf.float64).numpy()
+    dense = found.to_dense(tf.float64).numpy()
     assert dense.shape == (20, 16)
     np.testing.assert_allclose(found.gram(tf.float64), dense @ dense.T, rtol=1e-12, atol=1e-14)
     assert found.gram().dtype == found.to_dense().dtype == tf.float32

@@ -148,6 +148,16 @@ def test_a_float32_jacobian_is_decomposed_in_float64(rng):
         np.testing.assert_allclose(found.step, expected, atol=1e-5 * np.linalg.norm(expected))
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
+def test_no_gradient_leaves_the_decomposition_out(shape, rng):
+    matrix, g = tf.constant(rng.normal(size=shape)), tf.constant(rng.normal(size=shape[0]))
+    with tf.GradientTape() as tape:
+        tape.watch(matrix)
+        step = spectral.spectral_step(StackedJacobian.of_matrix(matrix), g, -0.5, rcond=1e-6).step
+    with pytest.raises(NotImplementedError, match="cannot be differentiated"):
+        tape.gradient(step, matrix)
+
+
 @pytest.mark.parametrize(
     ("jacobian", "g", "options", "error", "message"),
     [
@@ -167,6 +177,13 @@ def test_a_float32_jacobian_is_decomposed_in_float64(rng):
         (np.eye(2, dtype=int), np.ones(2), {"rcond": 0.1}, TypeError, "jacobian must be float32 or float64"),
         (np.eye(2), np.array([1.0, np.nan]), {"rcond": 0.1}, ValueError, "vector must be finite"),
         (np.full((2, 2), np.nan), np.ones(2), {"rcond": 0.1}, ValueError, "matrix must be finite"),
+        (
+            StackedJacobian.of_matrix(np.full((2, 2), np.nan)),
+            np.ones(2),
+            {"rcond": 0.1},
+            ValueError,
+            "J Jᵀ of jacobian must be finite",
+        ),
     ],
 )
 def test_refusals(jacobian, g, options, error, message):
