@@ -91,28 +91,55 @@ class QuantumDipole(FunctionOfX):
         return np.concatenate([real, np.zeros_like(real)], axis=1).astype(np.float32)
 
     def crank_nicolson(self, wave: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
-        """One step from `wave` [batch, n_points] under `field` [batch, 1]: 2 (1 + ½i·dt·H)⁻¹ψ − ψ.
+        """One step from `wave` [batch, n_points] under `field` [batch, 1]: 2 (1 + iA)⁻¹ψ − ψ with A = ½dt·H."""
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def solve(wave: tf.Tensor, field: tf.Tensor) -> tuple[tf.Tensor, Any]:
+            solution = self.eliminate(wave, field)
+
+            def pull_back(cotangent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                """(1 + iA)⁻ᴴv by one more solution, since A is symmetric; for u, dφ = −(1 + iA)⁻¹ i dA φ."""
+                adjoint = tf.math.conj(solve(tf.math.conj(cotangent), field))
+                slope = 0.5 * self.dt * tf.constant(self.places(), field.dtype)  # dA/du, on the diagonal
+                moved = tf.math.imag(tf.math.conj(adjoint) * solution)
+                return adjoint, tf.reduce_sum(slope * moved, axis=1, keepdims=True)
+
+            return solution, pull_back
+
+        return 2.0 * solve(wave, field) - wave
+
+    def eliminate(self, wave: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
+        """(1 + iA)⁻¹ψ [batch, n_points].
 
         The matrix has three bands. Its Hermitian part is 1, so no pivot is smaller than 1 and plain elimination is
-        stable. The loops over the points are unrolled: they are few, and XLA fuses them.
+        stable. The loops over the points are unrolled: they are few, and XLA fuses them. Every row is divided by its
+        pivot, since XLA computes once only what ends in a division; cheaper operations it repeats at every use.
         """
-        spacing = LENGTH / (self.n_points + 1)
-        beside = tf.complex(tf.zeros([], field.dtype), tf.constant(-0.5 * self.dt / spacing**2, field.dtype))
-        inverses: list[tf.Tensor] = []  # of the pivots: one division for each point
-        rest: list[tf.Tensor] = []
-        for j in range(self.n_points):
-            potential = field[:, 0] * (spacing * (j + 1))
-            pivot = tf.complex(tf.ones_like(potential), 0.5 * self.dt * (2.0 / spacing**2 + potential))
+        beside = 0.5 * self.dt * (-1.0 / self.spacing**2)  # of A
+        beside = tf.complex(tf.zeros([], field.dtype), tf.constant(beside, field.dtype))
+        above: list[tf.Tensor] = []  # of each row of the triangle, with 1 on its diagonal
+        right: list[tf.Tensor] = []
+        for j, place in enumerate(self.places()):
+            potential = field[:, 0] * place
+            pivot = tf.complex(tf.ones_like(potential), 0.5 * self.dt * (2.0 / self.spacing**2 + potential))
             value = wave[:, j]
             if j > 0:
-                factor = beside * inverses[-1]
-                pivot, value = pivot - factor * beside, value - factor * rest[-1]
-            inverses.append(1.0 / pivot)
-            rest.append(value)
-        solution = [rest[-1] * inverses[-1]]
-        for inverse, value in zip(inverses[-2::-1], rest[-2::-1], strict=True):
-            solution.append((value - beside * solution[-1]) * inverse)
-        return 2.0 * tf.stack(solution[::-1], axis=1) - wave
+                pivot, value = pivot - beside * above[-1], value - beside * right[-1]
+            above.append(beside / pivot)
+            right.append(value / pivot)
+        solution = [right[-1]]
+        for factor, value in zip(above[-2::-1], right[-2::-1], strict=True):
+            solution.append(value - factor * solution[-1])
+        return tf.stack(solution[::-1], axis=1)
+
+    @property
+    def spacing(self) -> float:
+        """The distance of two points."""
+        return LENGTH / (self.n_points + 1)
+
+    def places(self) -> np.ndarray:
+        """The points r_j, [n_points]."""
+        return self.spacing * np.arange(1, self.n_points + 1)
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")  # type: ignore[untyped-decorator]

@@ -92,6 +92,24 @@ def test_the_gradient_against_finite_differences(fields, rng):
     np.testing.assert_allclose(np.sum(gradient * direction), (ahead - behind) / 2e-6, rtol=1e-7, atol=1e-10)
 
 
+def test_the_second_derivative_against_finite_differences(fields, rng):
+    """The derivative of a step is written by hand; it must be right to be differentiated again."""
+    direction = rng.normal(size=(3, 12))
+
+    def slope(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(SMALL(x) ** 3)
+        return tape.gradient(loss, x)
+
+    x = tf.constant(fields)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        along = tf.reduce_sum(slope(x) * direction)
+    ahead, behind = slope(x + 1e-6 * direction), slope(x - 1e-6 * direction)
+    np.testing.assert_allclose(tape.gradient(along, x), (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_eager_graph_and_xla_agree_with_their_gradients(dtype, fields):
     def value_and_gradient(x):
