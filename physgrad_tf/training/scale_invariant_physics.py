@@ -84,40 +84,61 @@ class ScaleInvariantPhysics(PhysicsModel):
         Returns:
             x and y as they were before the update.
         """
-        x, y, x_wanted = self.through_xla(self.solve)(inputs, target)
+        x, y, x_wanted, gradients, proxy = self.through_xla(self.solve)(inputs, target, sample_weight)
         (x_wanted,) = stop_unless_finite(
             "the answer of the inverse simulator", [x_wanted], self.optimizer.iterations.value
         )
-        for _ in range(self.updates_per_solve):
-            gradients, proxy = self.through_xla(self.differentiate_proxy)(inputs, x_wanted, sample_weight)
-            gradients = stop_unless_finite("the gradient of the proxy", gradients, self.optimizer.iterations.value)
-            self.optimizer.apply(gradients, self.trainable_variables)
-            self._proxy_loss.update_state(proxy, sample_weight=tf.shape(x)[0])
+        with tf.control_dependencies([x_wanted]):  # nothing is updated before it is known to be finite
+            self.follow(gradients, proxy, x)
+        differentiate = self.through_xla(self.differentiate_proxy)
+        for _ in range(self.updates_per_solve - 1):
+            gradients, proxy = differentiate(inputs, x_wanted, sample_weight)
+            self.follow(gradients, proxy, x)
         return x, y
 
-    def solve(self, inputs: Any, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """x, y and x̃ = P⁻¹(y + η(y* − y); x).
+    def follow(self, gradients: list[tf.Tensor], proxy: tf.Tensor, x: tf.Tensor) -> None:
+        """Hand the `gradients` of the `proxy` loss of a batch of answers `x` to the optimizer."""
+        gradients = stop_unless_finite("the gradient of the proxy", gradients, self.optimizer.iterations.value)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        self._proxy_loss.update_state(proxy, sample_weight=tf.shape(x)[0])
+
+    def solve(
+        self, inputs: Any, target: tf.Tensor, sample_weight: Any
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor], tf.Tensor]:
+        """x, y, x̃ = P⁻¹(y + η(y* − y); x), the gradient of the proxy loss and its value, from one run of the network.
 
         Args:
             inputs: what the network is given.
             target: y*, of the shape of y.
+            sample_weight: weights [batch] or None.
 
         Returns:
-            x, y and x̃ in the dtype of x.
+            x, y and x̃ in the dtype of x, one gradient per trainable variable, and the loss.
 
         Raises:
             ValueError: if the inverse simulator does not return the shape of x.
         """
-        x = self.network(inputs, training=True)
-        y = self.simulate(x, inputs)
-        y_wanted = y + self.eta * (self.like_output(target, y) - y)
+        with tf.GradientTape() as tape:
+            x = self.network(inputs, training=True)
+            with tape.stop_recording():
+                y = self.simulate(x, inputs)
+                x_wanted = self.inverse_of(y + self.eta * (self.like_output(target, y) - y), x, inputs)
+            objective, proxy = self.proxy_loss(x, x_wanted, sample_weight)
+        return x, y, x_wanted, self.gradient_of(objective, tape), proxy
+
+    def inverse_of(self, y_wanted: tf.Tensor, x: tf.Tensor, inputs: Any) -> tf.Tensor:
+        """x̃, what the inverse simulator makes of `y_wanted` near `x`, in the dtype of x.
+
+        Raises:
+            ValueError: if it does not have the shape of `x`.
+        """
         if self.inverse is None:
             x_wanted = self.simulator.local_inverse(y_wanted, x, self.given(x, inputs))
         else:
             x_wanted = self.inverse(lambda x: self.simulate(x, inputs), y_wanted, x)
         if not x.shape.is_compatible_with(x_wanted.shape):
             raise ValueError(f"the inverse simulator must return the shape of x, {x.shape}, got {x_wanted.shape}.")
-        return x, y, tf.stop_gradient(tf.cast(x_wanted, x.dtype))
+        return tf.stop_gradient(tf.cast(x_wanted, x.dtype))
 
     def differentiate_proxy(
         self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any
@@ -133,12 +154,19 @@ class ScaleInvariantPhysics(PhysicsModel):
             One gradient per trainable variable, and the loss.
         """
         with tf.GradientTape() as tape:
-            x = self.network(inputs, training=True)
-            misfit = (x - x_wanted) ** 2 / 2.0 if self.proxy == "l2" else tf.abs(x - x_wanted)
-            per_sample = tf.reduce_sum(misfit, axis=range(1, len(misfit.shape)))
-            if sample_weight is not None:
-                per_sample *= tf.cast(tf.reshape(sample_weight, tf.shape(per_sample)), per_sample.dtype)
-            proxy = tf.reduce_mean(per_sample)
-            objective = tf.add_n([proxy, *self.losses])
+            objective, proxy = self.proxy_loss(self.network(inputs, training=True), x_wanted, sample_weight)
+        return self.gradient_of(objective, tape), proxy
+
+    def proxy_loss(self, x: tf.Tensor, x_wanted: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """The mean of ½|x − x̃|² or of |x − x̃|₁ with the network's own losses, and without them."""
+        misfit = (x - x_wanted) ** 2 / 2.0 if self.proxy == "l2" else tf.abs(x - x_wanted)
+        per_sample = tf.reduce_sum(misfit, axis=range(1, len(misfit.shape)))
+        if sample_weight is not None:
+            per_sample *= tf.cast(tf.reshape(sample_weight, tf.shape(per_sample)), per_sample.dtype)
+        proxy = tf.reduce_mean(per_sample)
+        return tf.add_n([proxy, *self.losses]), proxy
+
+    def gradient_of(self, objective: tf.Tensor, tape: tf.GradientTape) -> list[tf.Tensor]:
+        """∂/∂θ of what `tape` has recorded, zero where a weight has no part in it."""
         variables = [variable.value for variable in self.trainable_variables]
-        return tape.gradient(objective, variables, unconnected_gradients="zero"), proxy
+        return tape.gradient(objective, variables, unconnected_gradients="zero")

@@ -63,6 +63,15 @@ def test_model_is_physics_after_network(model, data):
     np.testing.assert_allclose(model.predict(data, verbose=0), model(data), rtol=1e-5)
 
 
+def test_the_network_runs_once_in_a_step(data):
+    """The statistics of BatchNormalization move once."""
+    net = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(momentum=0.5, trainable=True)])
+    model = training.ScaleInvariantPhysics(net, SQUARE)
+    model.compile(keras.optimizers.SGD(0.0))
+    model.train_on_batch(data, data)
+    np.testing.assert_allclose(net.layers[0].moving_mean, data.mean(axis=0) / 2.0, rtol=1e-5)
+
+
 def test_scale_invariant_step_is_the_algorithm_written_out(data):
     """x = f(y*), y = P(x), x̃ = P⁻¹(y + η(y* − y); x), then SGD on ½|x − x̃|²."""
     model = training.ScaleInvariantPhysics(network(), SQUARE, eta=0.7)
