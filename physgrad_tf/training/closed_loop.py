@@ -47,6 +47,7 @@ class ClosedLoop(keras.Layer):  # type: ignore[misc]
         self.n_steps = validation.count("n_steps", n_steps, minimum=1)
         self.n_state = validation.count("n_state", n_state, minimum=1)
         self._step = advance(step)
+        self.built = controller.built
 
     def get_config(self) -> dict[str, Any]:
         """Controller, step and numbers, serialised."""

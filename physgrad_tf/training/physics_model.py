@@ -63,6 +63,16 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         super().compile(optimizer=optimizer, loss=loss, jit_compile=False, **options)
         self._xla = jit_compile is True
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """As in Keras, with the optimizer's variables made before: made on the way, they cost a second tracing.
+
+        Args:
+            force: make it anew even if there is one.
+        """
+        if self.network.built and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """All metrics, one of each name; this model's "loss" stands for Keras's own."""
