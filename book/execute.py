@@ -82,6 +82,7 @@ def execute(path: Path, set_up: str, progress: str = "") -> None:
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,
         coalesce_streams=True,
+        shutdown_kernel="immediate",  # all outputs are here; TensorFlow takes two seconds to take itself down
         on_cell_start=show,
     )
     # With this variable set ipykernel leaves file descriptor 2 alone: TensorFlow's C++ log lines, which carry the time
