@@ -109,7 +109,7 @@ class QuantumDipole(FunctionOfX):
         return 2.0 * solve(wave, field) - wave
 
     def eliminate(self, wave: tf.Tensor, field: tf.Tensor) -> tf.Tensor:
-        """(1 + iA)⁻¹ψ [batch, n_points].
+        """(1 + iA)⁻¹ψ [batch, n_points] for ψ = `wave` under `field` [batch, 1].
 
         The matrix has three bands. Its Hermitian part is 1, so no pivot is smaller than 1 and plain elimination is
         stable. The loops over the points are unrolled: they are few, and XLA fuses them. Every row is divided by its

@@ -127,7 +127,7 @@ class ScaleInvariantPhysics(PhysicsModel):
         return x, y, x_wanted, self.gradient_of(objective, tape), proxy
 
     def inverse_of(self, y_wanted: tf.Tensor, x: tf.Tensor, inputs: Any) -> tf.Tensor:
-        """x̃, what the inverse simulator makes of `y_wanted` near `x`, in the dtype of x.
+        """x̃, what the inverse simulator makes of `y_wanted` near `x` for these `inputs`, in the dtype of x.
 
         Raises:
             ValueError: if it does not have the shape of `x`.
@@ -158,7 +158,11 @@ class ScaleInvariantPhysics(PhysicsModel):
         return self.gradient_of(objective, tape), proxy
 
     def proxy_loss(self, x: tf.Tensor, x_wanted: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """The mean of ½|x − x̃|² or of |x − x̃|₁ with the network's own losses, and without them."""
+        """The mean of ½|x − x̃|² or of |x − x̃|₁ with x̃ = `x_wanted`, weighted by `sample_weight`.
+
+        Returns:
+            The mean with the network's own losses added, and without them.
+        """
         misfit = (x - x_wanted) ** 2 / 2.0 if self.proxy == "l2" else tf.abs(x - x_wanted)
         per_sample = tf.reduce_sum(misfit, axis=range(1, len(misfit.shape)))
         if sample_weight is not None:
@@ -167,6 +171,6 @@ class ScaleInvariantPhysics(PhysicsModel):
         return tf.add_n([proxy, *self.losses]), proxy
 
     def gradient_of(self, objective: tf.Tensor, tape: tf.GradientTape) -> list[tf.Tensor]:
-        """∂/∂θ of what `tape` has recorded, zero where a weight has no part in it."""
+        """∂`objective`/∂θ, which `tape` has recorded, zero where a weight has no part in it."""
         variables = [variable.value for variable in self.trainable_variables]
         return tape.gradient(objective, variables, unconnected_gradients="zero")
