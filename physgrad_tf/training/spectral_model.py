@@ -220,7 +220,7 @@ class SpectralModel(PhysicsModel):
             n_out = math.prod(found[-1][1].shape[1:])
             x, y = found[-1][0][::n_out], found[-1][1][::n_out]
         else:
-            outputs(inputs)
+            outputs(inputs)  # for x and y: in chunks the whole batch is never seen at once
             x, y = found[0]
             stacked = self.make_parts(outputs, inputs)
         if self.losses:

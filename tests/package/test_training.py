@@ -65,7 +65,7 @@ def test_model_is_physics_after_network(model, data):
 
 def test_the_network_runs_once_in_a_step(data):
     """The statistics of BatchNormalization move once."""
-    net = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(momentum=0.5, trainable=True)])
+    net = keras.Sequential([keras.Input((2,)), keras.layers.BatchNormalization(momentum=0.5)])
     model = training.ScaleInvariantPhysics(net, SQUARE)
     model.compile(keras.optimizers.SGD(0.0))
     model.train_on_batch(data, data)
