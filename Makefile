@@ -57,15 +57,15 @@ book: $(INSTALLED)
 	@echo "The book is at $(CURDIR)/$(PAGES)/index.html: open it in a browser."
 
 execute: $(INSTALLED)
-	$(BIN)/python -m book.execute
+	$(BIN)/python -m book.runs.execute
 
 # Ratios within one run; no test asserts them.
 bench: $(INSTALLED)
-	$(BIN)/python -m book.bench
+	$(BIN)/python -m book.runs.bench
 
 # Steps are fixed, so the machine may be busy; it takes some ten minutes.
 long: $(INSTALLED)
-	$(BIN)/python -m book.long
+	$(BIN)/python -m book.runs.long
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ test-book: $(INSTALLED) book
 
 # One worker per notebook: its cells share a kernel.
 test-chapters: $(INSTALLED)
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p book.nbval_tolerance \
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 300 -p book.checks.nbval_tolerance \
 	  -n 2 --dist loadfile chapters/
 
 # --- the lock --------------------------------------------------------------------------------------------------------

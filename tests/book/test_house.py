@@ -19,7 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import physgrad_tf
-from book import browser, set_up
+from book.checks import browser
+from book.runs import set_up
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -76,7 +77,7 @@ def test_make_test_runs_every_check() -> None:
         r"mypy$",
         r"pytest -n 2 tests/package$",
         r"jupyter-book build -W .*\n(.*\n)*.*pytest -n 2 tests/book$",
-        r"pytest --nbval --nbval-current-env .* -p book\.nbval_tolerance .* chapters/$",
+        r"pytest --nbval --nbval-current-env .* -p book\.checks\.nbval_tolerance .* chapters/$",
     ):
         assert re.search(check, commands, flags=re.MULTILINE), f"`make test` does not run {check}"
     assert not re.search(r"^\t-|\|\| true|--ignore|--deselect|--exit-zero", MAKEFILE, flags=re.MULTILINE), (

@@ -8,10 +8,10 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from book import timings
-from book.execute import NOTEBOOK_METADATA
-from book.nbval_tolerance import tolerance
-from book.set_up import TAG, cell_source
+from book.checks.nbval_tolerance import tolerance
+from book.runs import timings
+from book.runs.execute import NOTEBOOK_METADATA
+from book.runs.set_up import TAG, cell_source
 from book.toc import ROOT, notebooks, pages
 
 PAGES = notebooks()
@@ -88,7 +88,7 @@ def test_no_error_and_nothing_on_stderr(page):
 def test_set_up_cell_is_first_and_current(page):
     cells = code(page)
     assert [TAG in cell.metadata.get("tags", []) for cell in cells] == [True] + [False] * (len(cells) - 1)
-    assert cells[0].source == cell_source(), "run `make execute`: the set-up cell is not the one book.set_up writes"
+    assert cells[0].source == cell_source(), "run `make execute`: the set-up cell is not the current one"
 
 
 def test_the_set_up_cell_sets_the_seeds():

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from bs4 import BeautifulSoup
 
-from book import bench, long
-from book.tables import Table, read, write
+from book.runs import bench, long
+from book.runs.tables import Table, read, write
 from book.toc import ROOT
 
 STORED = [long.RECORD, bench.RECORD]

@@ -1,4 +1,4 @@
-"""What holds only after long training: `python -m book.long` runs it and stores the record, which the book shows.
+"""What holds only after long training: `python -m book.runs.long` runs it and stores the record, which the book shows.
 
 A chapter uses the smallest setting that decides its claim. Some statements of the sources are about ten or thirty times
 as many steps. They are run here, with numbers of steps fixed, so the record does not depend on the speed of the
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from book import tables
+from book.runs import tables
 from book.toc import ROOT
 from physgrad_tf import simulators, training
 

@@ -1,4 +1,4 @@
-"""Execute chapters from scratch and store their outputs: `python -m book.execute [NOTEBOOK …]`, by default all of them.
+"""Execute chapters from scratch and store their outputs: `python -m book.runs.execute [NOTEBOOK …]`, by default all.
 
 What is written depends on the sources and the outputs only, so that two runs with equal outputs give equal bytes. A
 chapter that fails is left as it was.
@@ -19,8 +19,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from book.set_up import TAG, cell_source
-from book.timings import Run, here, read, write
+from book.runs.set_up import TAG, cell_source
+from book.runs.timings import Run, here, read, write
 from book.toc import ROOT, docnames, notebooks
 
 CELL_TIMEOUT = 300  # seconds; the budget of a whole chapter is 120
@@ -108,7 +108,7 @@ def execute(path: Path, set_up: str, progress: str = "") -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Execute the chapters named on the command line, or all; 0 when all of them ran."""
-    parser = argparse.ArgumentParser(prog="python -m book.execute", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m book.runs.execute", description=__doc__.splitlines()[0])
     parser.add_argument(
         "notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every notebook of _toc.yml"
     )

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 
-from book.ledger import MARKS, weakest
+from book.pages.ledger import MARKS, weakest
 from book.records import claims, claims_of, statements
 from book.toc import ROOT, notebooks, pages, title
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from book.ledger import PARTS, weakest
+from book.pages.ledger import PARTS, weakest
 from book.records import METADATA_KEY, VERDICTS, Claim, claims, statements
 from book.toc import ROOT, notebooks
 

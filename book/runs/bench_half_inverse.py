@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from book.tables import Table
+from book.runs.tables import Table
 from physgrad_tf import jacobians, simulators, spectral, training
 
 OSCILLATORS = simulators.CoupledOscillators(n_steps=96, dt=0.125)
@@ -200,7 +200,7 @@ def first_and_later(step: Callable[[], tf.Tensor], n_steps: int) -> tuple[float,
 
 def peak_memory(width: int) -> int:
     """Peak resident bytes of a fresh process that takes three steps at batch 128; on Linux."""
-    command = [sys.executable, "-m", "book.bench_half_inverse", str(width)]
+    command = [sys.executable, "-m", "book.runs.bench_half_inverse", str(width)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(done.stdout.split()[-1])
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from book.choosing import CHOSEN, contests
-from book.ledger import show
+from book.pages.choosing import CHOSEN, contests
+from book.pages.ledger import show
 from book.records import claims
 from book.toc import ROOT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from book.nbval_tolerance import TolerantText, tolerance
+from book.checks.nbval_tolerance import TolerantText, tolerance
 from book.toc import ROOT
 
 
@@ -91,7 +91,7 @@ def test_nbval_compares_within_the_tags(tmp_path: Path):
         "-m",
         "pytest",
         "-p",
-        "book.nbval_tolerance",
+        "book.checks.nbval_tolerance",
         "-p",
         "no:cacheprovider",
         "-rA",

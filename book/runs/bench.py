@@ -1,4 +1,4 @@
-"""Measure what a training step costs: `python -m book.bench`. All figures are ratios of two things timed in one run.
+"""Measure what a training step costs: `make bench`. All figures are ratios of two things timed in one run.
 
 Seconds depend on the machine and its load, ratios much less, and a wide spread says that the machine was busy. So
 nothing here is asserted by a test. Run it on an idle machine. The table is stored, and the book shows it.
@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from book import bench_half_inverse, tables
+from book.runs import bench_half_inverse, tables
 from book.toc import ROOT
 from physgrad_tf import simulators, training
 

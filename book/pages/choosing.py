@@ -14,9 +14,9 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
-from book.ledger import show
+from book.pages.ledger import show
+from book.pages.tables import grid
 from book.records import Claim, claims
-from book.tables import grid
 from book.toc import ROOT, notebooks, title
 
 CHOSEN = Path("chapters/closing/choosing.yml")

@@ -1,4 +1,4 @@
-"""Pytest plugin: compare the outputs of a cell within the tolerance that its tags state (`-p book.nbval_tolerance`).
+"""Pytest plugin (`-p book.checks.nbval_tolerance`): compare the outputs of a cell within the tolerance its tags state.
 
 nbval compares outputs as text. A cell with the tag `rtol=1e-3` or `atol=1e-12`, or both, is compared number by number:
 two numbers agree when |a − b| ≤ max(rtol·max(|a|, |b|), atol), and whitespace next to a number may differ, since numpy

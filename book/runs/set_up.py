@@ -11,7 +11,7 @@ import yaml
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-CONFIG = Path(__file__).resolve().parents[1] / "_config.yml"
+CONFIG = Path(__file__).resolve().parents[2] / "_config.yml"
 TAG = "set-up"
 UNSET_OWNER = "set--me"  # GitHub allows no two hyphens in a row: nobody can register it
 

@@ -8,13 +8,13 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
-from book.tables import grid
-from book.timings import TIMINGS, distinct, read
+from book.pages.tables import grid
+from book.runs.timings import TIMINGS, distinct, read
 from book.toc import title
 
 
 class Runs(SphinxDirective):
-    """`{runs}`: seconds per chapter, then versions and machine, from the record that `python -m book.execute` keeps."""
+    """`{runs}`: seconds per chapter, then versions and machine, from the record that `make execute` keeps."""
 
     def run(self) -> list[nodes.Node]:
         root = Path(self.env.srcdir)

@@ -10,9 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from book import set_up
+from book.runs import set_up
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = sorted((ROOT / "chapters").rglob("*.ipynb"))
 
 # Runs a cell where physgrad_tf can be found below one folder only: an installed or editable copy stays out of sight.

@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from book.execute import NOTEBOOK_METADATA, ChapterFailed, execute
+from book.runs.execute import NOTEBOOK_METADATA, ChapterFailed, execute
 
 SET_UP = "value = 2"
 

@@ -1,0 +1,1 @@
+"""The Sphinx directives and filters that make the pages."""
