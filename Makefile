@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint types test-package test-book test-chapters execute bench long lock clean
+.PHONY: help book test lint types test-package test-book test-chapters execute settings bench long lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test     check everything: code, types, package, pages, and every output of every chapter"
 	@echo "make lint     check and format-check code and notebooks"
 	@echo "make execute  run every chapter from scratch and write its outputs"
+	@echo "make settings run the chapters as other machines, seeds and versions would, and record margins and digits"
 	@echo "make bench    time training steps against each other, on an idle machine, and store the ratios"
 	@echo "make long     run what holds only after long training, and store its tables"
 	@echo "make lock     write requirements.txt from pyproject.toml (LOCK=--upgrade: newest versions)"
@@ -58,6 +59,11 @@ book: $(INSTALLED)
 
 execute: $(INSTALLED)
 	$(BIN)/python -m book.runs.execute
+
+# Other processors, disturbed weights, other seeds, and, when named, other versions; only what the record lacks.
+# `make settings SETTINGS="avx2 seeds" CHAPTERS="toy limits" AGAIN=1`: any subset, and also what was run before.
+settings: $(INSTALLED)
+	$(BIN)/python -m book.runs.settings --settings $(SETTINGS) --chapters $(CHAPTERS) $(if $(AGAIN),--again)
 
 # Ratios within one run; no test asserts them.
 bench: $(INSTALLED)

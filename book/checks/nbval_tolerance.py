@@ -1,101 +1,142 @@
-"""Pytest plugin (`-p book.checks.nbval_tolerance`): compare the outputs of a cell within the tolerance its tags state.
+"""Pytest plugin (`-p book.checks.nbval_tolerance`): compare what a cell prints within what was seen to move.
 
-nbval compares outputs as text. A cell with the tag `rtol=1e-3` or `atol=1e-12`, or both, is compared number by number:
-two numbers agree when |a − b| ≤ max(rtol·max(|a|, |b|), atol), and whitespace next to a number may differ, since numpy
-pads columns. Whole numbers must be equal, and so must all other text. Without a tag nothing changes.
+nbval compares outputs as text. Here words are compared as text, each number within its own tolerance, which follows
+from the record of `make settings`, and claims by their records. Pictures are not compared; the summary of their
+arrays, which is their text, is. A cell with the tag `nbval-ignore-output` and a reason is held to its claims, and
+those to their order of magnitude. A tag such as `rtol=1e-3` or `atol=1e-12` widens the tolerances of a cell, and needs
+a reason as well.
 """
 
+import functools
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from nbval.plugin import IPyNbCell
 
+from book import outputs
+from book.checks.tolerances import FLOOR, Tolerance, tolerances
+from book.runs import settings
+from book.toc import ROOT
+
 TAG = re.compile(r"(rtol|atol)=(.*)")
-# A number that stands alone: no letter, digit or dot touches it, so that float32, x1 and 2.21.0 are words.
-NUMBER = re.compile(r"(?:(?<![\w.])[+\-−])?(?<![\w.])(?:\d+\.?\d*|\.\d+)(?:[eE][+\-]?\d+)?(?!\w)(?!\.\d)")
-WHOLE = re.compile(r"[+\-−]?\d+\.?")
+IGNORE = "nbval-ignore-output"
+Outputs = Sequence[Mapping[str, Any]]
 
 
-class TolerantText(str):
-    """Text that equals another text when their numbers agree within a tolerance and the rest is the same."""
-
-    rtol: float
-    atol: float
-
-    def __new__(cls, text: str, rtol: float, atol: float) -> "TolerantText":
-        """The text, with the tolerance that its comparison allows."""
-        made = super().__new__(cls, text)
-        made.rtol, made.atol = rtol, atol
-        return made
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, str):
-            return NotImplemented
-        mine, theirs = NUMBER.findall(self), NUMBER.findall(other)
-        if len(mine) != len(theirs) or _words(self) != _words(other):
-            return False
-        return all(self._agree(a, b) for a, b in zip(mine, theirs, strict=True))
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__
-
-    def _agree(self, a: str, b: str) -> bool:
-        x, y = (float(number.replace("−", "-")) for number in (a, b))
-        if WHOLE.fullmatch(a) and WHOLE.fullmatch(b):
-            return x == y
-        return math.isclose(x, y, rel_tol=self.rtol, abs_tol=self.atol)
-
-
-def tolerance(tags: list[str]) -> tuple[float, float] | None:
-    """(rtol, atol) as the tags of a cell state them, or None when they state neither.
+def stated(tags: Sequence[str]) -> tuple[float, float]:
+    """(rtol, atol) as the tags of a cell state them; 0 where they don't.
 
     Raises:
-        ValueError: when a tolerance is no positive finite number, or rtol is 1 or more, which would accept anything.
+        ValueError: when a tolerance is no positive finite number, or rtol is above 0.2, or there is no reason.
     """
     found = {"rtol": 0.0, "atol": 0.0}
-    matches = [match for match in map(TAG.fullmatch, tags) if match]
-    for match in matches:
+    for match in filter(None, map(TAG.fullmatch, tags)):
         name, text = match.groups()
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not 0.0 < value < (1.0 if name == "rtol" else math.inf):
-            raise ValueError(f"the cell's tag {match[0]!r}: expected a tolerance such as {name}=1e-3")
+        if not 0.0 < value <= (0.2 if name == "rtol" else math.inf) or math.isinf(value):
+            raise ValueError(f"the cell's tag {match[0]!r}: expected a tolerance such as {name}=1e-3, at most 0.2")
+        if not any(tag.startswith("reason:") for tag in tags):
+            raise ValueError(f"the cell's tag {match[0]!r} stands there without a reason: tag")
         found[name] = value
-    return (found["rtol"], found["atol"]) if matches else None
+    return found["rtol"], found["atol"]
+
+
+def differences(
+    stored: Outputs, computed: Outputs, allowed: Sequence[Tolerance], tags: Sequence[str] = ()
+) -> list[str]:
+    """What a cell printed otherwise than its notebook says, in words; nothing where it agrees.
+
+    Args:
+        stored: the outputs in the notebook.
+        computed: the outputs of the cell as it ran now.
+        allowed: the tolerances of the stored numbers, in their order.
+        tags: of the cell.
+
+    Returns:
+        One line for each difference.
+    """
+    if IGNORE in tags:
+        return _claims_apart(stored, computed, coarse=True)
+    found = _claims_apart(stored, computed, coarse=False)
+    if outputs.pictures(stored) != outputs.pictures(computed):
+        found.append(f"{outputs.pictures(stored)} pictures stored, {outputs.pictures(computed)} drawn")
+    if outputs.words(stored) != outputs.words(computed):
+        return [*found, f"words: stored {outputs.words(stored)!r}", f"computed {outputs.words(computed)!r}"]
+    rtol, atol = stated(tags)
+    for tolerance, number in zip(allowed, outputs.numbers(computed), strict=True):
+        a, b = outputs.value(tolerance.stored), outputs.value(number)
+        by_tag = (rtol or atol) and math.isclose(a, b, rel_tol=rtol, abs_tol=atol)
+        if not (tolerance.allows(number) or by_tag):
+            how = "by order of magnitude" if tolerance.excused else f"within {tolerance.absolute:.3g}"
+            found.append(f"{tolerance.stored} stored, {number} computed, compared {how}")
+    return found
+
+
+def _claims_apart(stored: Outputs, computed: Outputs, coarse: bool) -> list[str]:
+    """Where records of claims differ. Their numbers are printed and compared there, but in cells that are ignored."""
+    old, new = outputs.claims(stored), outputs.claims(computed)
+    if [claim["id"] for claim in old] != [claim["id"] for claim in new]:
+        return [f"claims {[claim['id'] for claim in old]} stored, {[claim['id'] for claim in new]} made"]
+    found = []
+    for a, b in zip(old, new, strict=True):
+        for key in ("sentence", "verdict"):
+            if a[key] != b[key]:
+                found.append(f"{a['id']}: {key} {a[key]!r} stored, {b[key]!r} made")
+        if list(a["measured"]) != list(b["measured"]):
+            found.append(f"{a['id']}: measured {list(a['measured'])} stored, {list(b['measured'])} made")
+        elif coarse:
+            for name, value in a["measured"].items():
+                if not same_order(value, b["measured"][name]):
+                    found.append(f"{a['id']}: {name} = {value} stored, {b['measured'][name]} measured")
+        if (a["margin"] is None) != (b["margin"] is None) or not same_order(a["margin"] or 1.0, b["margin"] or 1.0):
+            found.append(f"{a['id']}: margin {a['margin']} stored, {b['margin']} measured")
+    return found
+
+
+def same_order(a: float, b: float) -> bool:
+    """Whether two numbers agree in order of magnitude; two rounding errors do."""
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return a == b
+    return abs(math.log10(max(abs(a), FLOOR) / max(abs(b), FLOOR))) <= 1.0
+
+
+@functools.cache
+def allowed_in(page: Path, root: Path = ROOT) -> dict[str, list[Tolerance]]:
+    """The tolerances of all numbers in a notebook, by the id of the cell."""
+    runs = settings.read(root).get(page.as_posix(), {})
+    seen = [run.seen for name, run in runs.items() if settings.SETTINGS[name].kind in settings.SAME_NUMBERS]
+    found = {}
+    for cell in nbformat.read(root / page, as_version=4).cells:
+        if cell.cell_type == "code":
+            rows = [numbers for by_cell in seen if (numbers := by_cell.get(cell.id)) is not None]
+            found[cell.id] = tolerances(outputs.numbers(cell.outputs), rows)
+    return found
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let a cell that states a tolerance hand its outputs to the comparison as tolerant text."""
+    """Let every cell be compared in this way."""
     if not isinstance(item, IPyNbCell):
         return
+    tags = item.cell.metadata.get("tags", [])
     try:
-        stated = tolerance(item.cell.metadata.get("tags", []))
+        stated(tags)
     except ValueError as error:
         raise pytest.UsageError(f"{item.nodeid}: {error}") from error
-    if stated is not None:
-        item.sanitize = _tolerant(item.sanitize, *stated)
+    path = item.parent.path
+    inside = path.is_relative_to(ROOT)
+    allowed = allowed_in(path.relative_to(ROOT)) if inside else allowed_in(Path(path.name), path.parent)
 
+    def compare(computed: Outputs, stored: Outputs, skip_compare: object = None) -> bool:
+        item.comparison_traceback = differences(stored, computed, allowed[item.cell.id], tags)
+        return not item.comparison_traceback
 
-def _tolerant(sanitize: Callable[[Any], Any], rtol: float, atol: float) -> Callable[[Any], Any]:
-    def tolerant(value: Any) -> Any:
-        clean = sanitize(value)
-        return TolerantText(clean, rtol, atol) if isinstance(clean, str) else clean
-
-    return tolerant
-
-
-def _words(text: str) -> list[str]:
-    """The text between the numbers, without the whitespace that touches a number."""
-    words = NUMBER.split(text)
-    last = len(words) - 1
-    return [
-        word if last == 0 else word.rstrip() if i == 0 else word.lstrip() if i == last else word.strip()
-        for i, word in enumerate(words)
-    ]
+    item.compare_outputs = compare
+    item.options["check"] = True  # what is ignored is decided above

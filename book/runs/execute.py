@@ -13,8 +13,10 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import nbformat
+from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
@@ -28,6 +30,10 @@ NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "pygments_lexer": "ipython3"},
 }
+
+
+class CellsFailed(Exception):
+    """The cells of a notebook did not run to their end."""
 
 
 class ChapterFailed(Exception):
@@ -59,6 +65,46 @@ def prepare(notebook: NotebookNode, set_up: str) -> NotebookNode:
     return notebook
 
 
+def run(notebook: NotebookNode, folder: Path, python: str = sys.executable, **options: Any) -> None:
+    """Run all cells in a fresh kernel that works in `folder`, and store their outputs in the notebook.
+
+    Args:
+        notebook: what to run; it receives the outputs.
+        folder: the working directory of the kernel.
+        python: the interpreter of the kernel.
+        options: of `NotebookClient`; `env` adds to this process's environment.
+
+    Raises:
+        CellsFailed: when a cell raises or takes too long, or the kernel dies; the message has the kernel's own log.
+    """
+    # With this variable set ipykernel leaves file descriptor 2 alone: TensorFlow's C++ log lines, which carry the time
+    # of day, stay out of the outputs. The check of the outputs runs its kernels the same way.
+    environment = os.environ | {"PYTEST_CURRENT_TEST": "x", "OPENBLAS_NUM_THREADS": "1"} | options.pop("env", {})
+
+    class Manager(AsyncKernelManager):  # type: ignore[misc]
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            return [python, *super().format_kernel_cmd(extra_arguments)[1:]]
+
+    client = NotebookClient(
+        notebook,
+        kernel_manager_class=Manager,
+        kernel_name="python3",
+        timeout=CELL_TIMEOUT,
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        coalesce_streams=True,
+        shutdown_kernel="immediate",  # all outputs are here; TensorFlow takes two seconds to take itself down
+        **options,
+    )
+    with tempfile.TemporaryFile() as log:
+        try:
+            client.execute(env=environment, stderr=log)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            log.seek(0)
+            said = log.read().decode(errors="replace")
+            raise CellsFailed(f"{error}\nThe kernel's own log:\n{said}") from error
+
+
 def execute(path: Path, set_up: str, progress: str = "") -> None:
     """Run one notebook from scratch in a fresh kernel, in its own folder, and replace the file when it succeeded.
 
@@ -75,29 +121,11 @@ def execute(path: Path, set_up: str, progress: str = "") -> None:
         if sys.stdout.isatty():
             print(f"\r{progress} … cell {cell_index + 1} of {n_cells}\033[K", end="", flush=True)
 
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        record_timing=False,
-        coalesce_streams=True,
-        shutdown_kernel="immediate",  # all outputs are here; TensorFlow takes two seconds to take itself down
-        on_cell_start=show,
-    )
-    # With this variable set ipykernel leaves file descriptor 2 alone: TensorFlow's C++ log lines, which carry the time
-    # of day, stay out of the outputs. The check of the outputs runs its kernels the same way.
-    environment = os.environ | {"PYTEST_CURRENT_TEST": "x", "OPENBLAS_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile() as log:
-        try:
-            client.execute(env=environment, stderr=log)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            log.seek(0)
-            said = log.read().decode(errors="replace")
-            source = notebook.cells[position].source
-            raise ChapterFailed(
-                f"{path}, cell {position} (counted from 0):\n\n{source}\n\n{error}\nThe kernel's own log:\n{said}"
-            ) from error
+    try:
+        run(notebook, path.parent, on_cell_start=show)
+    except CellsFailed as failure:
+        source = notebook.cells[position].source
+        raise ChapterFailed(f"{path}, cell {position} (counted from 0):\n\n{source}\n\n{failure}") from failure
     # Set at the end, since the kernel adds its version; whatever an editor left there goes.
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
     # Written next to it and moved: an interrupted run never leaves half a chapter.

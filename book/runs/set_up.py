@@ -46,7 +46,7 @@ import numpy as np
 import tensorflow as tf
 
 import physgrad_tf as pg
-from physgrad_tf.claims import claim
+from physgrad_tf.claims import above, below, claim, near
 
 keras.utils.set_random_seed(0)
 pg.plotting.use_style()""")

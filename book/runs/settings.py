@@ -1,0 +1,339 @@
+"""`make settings`: run the chapters as another machine, another draw or other versions would; record what came out.
+
+Every setting reaches the kernel from outside, by environment variables, by a start-up file or by another interpreter,
+so that a chapter runs as it stands. The record keeps, for every chapter and setting, what each claim measured, by
+which margin it held, and every printed number of the cells that printed another one than the notebook stores. It is
+written after every chapter: a run that was broken off goes on where it stopped.
+"""
+
+import argparse
+import ast
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from book import outputs
+from book.runs import timings
+from book.runs.execute import CellsFailed, prepare, run
+from book.runs.set_up import cell_source
+from book.runs.versions import VERSIONS, interpreter
+from book.toc import ROOT, notebooks
+
+RECORD = Path("chapters/closing/settings.json")
+START_UP = Path(__file__).with_name("start_up.py")
+AT_A_TIME = 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run the chapters.
+
+    Attributes:
+        name: how it is called on the command line and in the record.
+        kind: processors, disturbed, seeds or versions.
+        about: what it changes, in words.
+        environment: what the kernel finds in its environment.
+    """
+
+    name: str
+    kind: str
+    about: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _processor(name: str, about: str, xla: str, onednn: str, openblas: str) -> Setting:
+    limits = {"XLA_FLAGS": f"--xla_cpu_max_isa={xla}", "ONEDNN_MAX_CPU_ISA": onednn, "OPENBLAS_CORETYPE": openblas}
+    return Setting(name, "processors", about, limits)
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        _processor("avx2", "XLA, oneDNN and OpenBLAS limited to AVX2", "AVX2", "AVX2", "Haswell"),
+        _processor("sse4.2", "XLA, oneDNN and OpenBLAS limited to SSE4.2", "SSE4_2", "SSE41", "Nehalem"),
+        Setting("no-onednn", "processors", "TensorFlow without oneDNN", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
+        Setting(
+            "one-thread",
+            "processors",
+            "one core, one thread",
+            {"PHYSGRAD_CORE": "0"}
+            | dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1"),
+        ),
+        *(
+            Setting(f"disturbed-{n}", "disturbed", "starting weights times 1 + 1e-6 ε", {"PHYSGRAD_DISTURB": str(n)})
+            for n in (1, 2, 3)
+        ),
+        *(
+            Setting(f"seeds-{n}", "seeds", f"every seed plus {shift}", {"PHYSGRAD_SEED_SHIFT": str(shift)})
+            for n, shift in ((1, 1001), (2, 2002), (3, 3003))
+        ),
+        *(Setting(name, "versions", about) for name, about in VERSIONS.items()),
+    )
+}
+KINDS = tuple(dict.fromkeys(setting.kind for setting in SETTINGS.values()))
+#: Kinds in which a chapter computes the same numbers up to rounding; other seeds compute others.
+SAME_NUMBERS = frozenset({"processors", "disturbed", "versions"})
+
+
+@dataclass(frozen=True)
+class ClaimRun:
+    """What one claim gave in one run, in the order of the chapter; `margin` is None where every check is exact."""
+
+    id: str
+    margin: float | None
+    measured: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One chapter under one setting.
+
+    Attributes:
+        date: the day of the run.
+        seconds: how long it took, with another chapter beside it.
+        digest: of the chapter's code when it ran.
+        environment: versions and machine.
+        claims: what they gave.
+        failed: what was raised, by the id of the cell.
+        seen: the numbers a cell printed, by its id, where any differs from the notebook's; None where its words do.
+            Empty for other seeds.
+    """
+
+    date: str
+    seconds: float
+    digest: str
+    environment: timings.Environment
+    claims: list[ClaimRun]
+    failed: dict[str, str]
+    seen: dict[str, list[str] | None]
+
+
+Runs = dict[str, dict[str, Run]]  # by chapter and setting
+
+
+def digest(notebook: NotebookNode) -> str:
+    """What a chapter computes: its code without comments, layout and set-up cell."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"][1:]
+    code = "\n".join(ast.dump(ast.parse(cell.source)) for cell in cells)
+    return hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
+def read(root: Path = ROOT) -> Runs:
+    """The record: every chapter's last run under every setting; empty when nothing was run yet."""
+    path = root / RECORD
+    if not path.exists():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    environments = [timings.Environment(**entry) for entry in stored["environments"]]
+    return {
+        chapter: {
+            name: Run(**run | {"environment": environments[run["environment"]], "claims": _claim_runs(run["claims"])})
+            for name, run in runs.items()
+        }
+        for chapter, runs in stored["chapters"].items()
+    }
+
+
+def _claim_runs(stored: Iterable[Sequence[Any]]) -> list[ClaimRun]:
+    return [ClaimRun(*claim) for claim in stored]
+
+
+def write(runs: Runs, root: Path = ROOT) -> None:
+    """Store the record, in the order of the book and of the settings; one line for every claim and cell."""
+    pages = [page.as_posix() for page in notebooks(root)]
+    kept = {page: {name: runs[page][name] for name in SETTINGS if name in runs[page]} for page in pages if page in runs}
+    environments: list[timings.Environment] = []
+    chapters: dict[str, Any] = {}
+    for page, by_setting in kept.items():
+        for name, ran in by_setting.items():
+            if ran.environment not in environments:
+                environments.append(ran.environment)
+            entry = asdict(ran) | {
+                "environment": environments.index(ran.environment),
+                "claims": [[claim.id, claim.margin, claim.measured] for claim in ran.claims],
+            }
+            chapters.setdefault(page, {})[name] = entry
+    stored = {"environments": [asdict(environment) for environment in environments], "chapters": chapters}
+    unfinished = (root / RECORD).with_suffix(".unfinished")
+    unfinished.write_text("\n".join(_lines(stored, depth=5)) + "\n", encoding="utf-8")
+    os.replace(unfinished, root / RECORD)
+
+
+def add(page: Path, setting: Setting, ran: Run, root: Path = ROOT) -> None:
+    """Put one run into the record; of several commands that do it at a time each has its turn."""
+    with (root / RECORD).with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runs = read(root)
+        runs.setdefault(page.as_posix(), {})[setting.name] = ran
+        write(runs, root)
+
+
+def _lines(value: Any, depth: int, indent: int = 0) -> Iterator[str]:
+    """JSON with a line for every entry down to `depth`, and deeper ones within the line."""
+    if depth == 0 or not value or not isinstance(value, (dict, list)):
+        yield json.dumps(value, ensure_ascii=False)
+        return
+    brackets = "{}" if isinstance(value, dict) else "[]"
+    yield brackets[0]
+    entries = value.items() if isinstance(value, dict) else (("", entry) for entry in value)
+    for number, (key, entry) in enumerate(entries, start=1):
+        lines = list(_lines(entry, depth - 1, indent + 1))
+        lines[0] = (json.dumps(key, ensure_ascii=False) + ": " if isinstance(value, dict) else "") + lines[0]
+        lines[-1] += "," * (number < len(value))
+        yield from (" " + line for line in lines)
+    yield brackets[1]
+
+
+def run_chapter(page: Path, setting: Setting, root: Path = ROOT) -> Run:
+    """Run one chapter under one setting; cells that raise are recorded, and the others run all the same."""
+    stored = nbformat.read(root / page, as_version=4)
+    # By position: the ids of the cells that ran are made anew, and those of the notebook stay.
+    ran = prepare(nbformat.read(root / page, as_version=4), cell_source())
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="physgrad-ipython-") as ipython:
+        start_up = Path(ipython) / "profile_default" / "startup"
+        start_up.mkdir(parents=True)
+        shutil.copy(START_UP, start_up)
+        python = interpreter(setting.name) if setting.kind == "versions" else sys.executable
+        environment = {"IPYTHONDIR": ipython, **setting.environment}
+        try:
+            run(ran, (root / page).parent, python, env=environment, allow_errors=True)
+        except CellsFailed as error:
+            failed = {"": str(error).splitlines()[0]}
+        else:
+            failed = {}
+    claims: list[ClaimRun] = []
+    seen: dict[str, list[str] | None] = {}
+    for old, new in zip(stored.cells, ran.cells, strict=True):
+        if new.cell_type != "code":
+            continue
+        errors = [f"{o.ename}: {o.evalue}" for o in new.outputs if o.output_type == "error"]
+        if errors:
+            failed[old.id] = errors[0][:300]
+        claims += [ClaimRun(c["id"], c.get("margin"), c["measured"]) for c in outputs.claims(new.outputs)]
+        if setting.kind in SAME_NUMBERS:
+            numbers = outputs.numbers(new.outputs)
+            if outputs.words(new.outputs) != outputs.words(old.outputs):
+                seen[old.id] = None
+            elif numbers != outputs.numbers(old.outputs):
+                seen[old.id] = numbers
+    return Run(
+        date=datetime.now(UTC).date().isoformat(),
+        seconds=round(time.monotonic() - start, 1),
+        digest=digest(stored),
+        environment=_environment(python),
+        claims=claims,
+        failed=failed,
+        seen=seen,
+    )
+
+
+def _environment(python: str) -> timings.Environment:
+    if python == sys.executable:
+        return timings.here()
+    code = (
+        "import dataclasses, json; from book.runs import timings; print(json.dumps(dataclasses.asdict(timings.here())))"
+    )
+    said = subprocess.run([python, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return timings.Environment(**json.loads(said.stdout))
+
+
+def wanted(names: Iterable[str], pages: Iterable[Path], runs: Runs, again: bool) -> list[tuple[Path, Setting]]:
+    """What is to be run: what has no record for the chapter's present code, or everything when asked `again`."""
+    todo = []
+    for page in pages:
+        current = digest(nbformat.read(ROOT / page, as_version=4))
+        for name in names:
+            ran = runs.get(page.as_posix(), {}).get(name)
+            if again or ran is None or ran.digest != current:
+                todo.append((page, SETTINGS[name]))
+    return todo
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """Settings by their names or kinds; without any, all but the other versions.
+
+    Raises:
+        ValueError: when there is no setting and no kind of that name.
+    """
+    if not names:
+        return [name for name, setting in SETTINGS.items() if setting.kind != "versions"]
+    unknown = [name for name in names if name not in SETTINGS and name not in KINDS]
+    if unknown:
+        raise ValueError(f"no such setting: {', '.join(unknown)}. There are {', '.join(SETTINGS)}; {', '.join(KINDS)}")
+    return [name for name, setting in SETTINGS.items() if {name, setting.kind} & set(names)]
+
+
+def chapters(names: Sequence[str]) -> list[Path]:
+    """Notebooks by path, by docname or by stem; without any, all of them.
+
+    Raises:
+        ValueError: when there is no chapter of that name.
+    """
+    pages = notebooks(ROOT)
+    if not names:
+        return pages
+    found = []
+    for name in names:
+        fitting = [page for page in pages if name in (page.as_posix(), page.with_suffix("").as_posix(), page.stem)]
+        if not fitting:
+            raise ValueError(f"no such chapter: {name}")
+        found += fitting
+    return [page for page in pages if page in found]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is wanted, two notebooks at a time; 0 when every cell of every run passed."""
+    parser = argparse.ArgumentParser(prog="python -m book.runs.settings", description=__doc__.splitlines()[0])
+    parser.add_argument("--settings", nargs="*", default=[], help="names or kinds; default: all but versions")
+    parser.add_argument("--chapters", nargs="*", default=[], help="paths or names; default: all")
+    parser.add_argument("--again", action="store_true", help="also what the record has for the present code")
+    asked = parser.parse_args(arguments)
+    try:
+        names, pages = chosen(asked.settings), chapters(asked.chapters)
+    except ValueError as error:
+        parser.error(str(error))
+    for name in names:
+        if SETTINGS[name].kind == "versions":
+            interpreter(name)  # made before it is waited for, and once
+    runs, taken = read(), timings.read()
+    todo = wanted(names, pages, runs, asked.again)
+    # The longest first, so that nobody waits for one at the end.
+    todo.sort(key=lambda work: -taken[work[0].as_posix()].seconds if work[0].as_posix() in taken else 0.0)
+    print(f"{len(todo)} runs; what else was asked for is in {RECORD}.", flush=True)
+    passed, start = True, time.monotonic()
+    with ProcessPoolExecutor(AT_A_TIME, mp_context=get_context("spawn")) as pool:
+        waiting: dict[Future[Run], tuple[Path, Setting]] = {pool.submit(run_chapter, *work): work for work in todo}
+        for done, future in enumerate(as_completed(waiting), start=1):
+            page, setting = waiting[future]
+            ran = future.result()
+            add(page, setting, ran)
+            left = (time.monotonic() - start) / done * (len(todo) - done)
+            said = "; ".join(dict.fromkeys(ran.failed.values()))
+            passed &= not ran.failed
+            print(
+                f"[{done}/{len(todo)}, {left / 60:.0f} min left] {page.stem} {setting.name}: {ran.seconds:.0f} s"
+                + (f", FAILED: {said}" if said else ""),
+                flush=True,
+            )
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
