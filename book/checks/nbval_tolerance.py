@@ -111,7 +111,7 @@ def same_order(a: float, b: float) -> bool:
 @functools.cache
 def allowed_in(page: Path, root: Path = ROOT) -> dict[str, list[Tolerance]]:
     """The tolerances of all numbers in a notebook, by the id of the cell."""
-    runs = settings.read(root).get(page.as_posix(), {})
+    runs = settings.read(root).runs.get(page.as_posix(), {})
     seen = [run.seen for name, run in runs.items() if settings.SETTINGS[name].kind in settings.SAME_NUMBERS]
     found = {}
     for cell in nbformat.read(root / page, as_version=4).cells:

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -37,6 +38,7 @@ from book.toc import ROOT, notebooks
 
 RECORD = Path("chapters/closing/settings.json")
 START_UP = Path(__file__).with_name("start_up.py")
+PROBE = Path(__file__).with_name("probe.py")
 AT_A_TIME = 2
 
 
@@ -49,25 +51,35 @@ class Setting:
         kind: processors, disturbed, seeds or versions.
         about: what it changes, in words.
         environment: what the kernel finds in its environment.
+        where: the flag that a processor has, or with a leading "!" lacks, where the setting makes a difference.
     """
 
     name: str
     kind: str
     about: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    where: str = ""
 
 
-def _processor(name: str, about: str, xla: str, onednn: str, openblas: str) -> Setting:
-    limits = {"XLA_FLAGS": f"--xla_cpu_max_isa={xla}", "ONEDNN_MAX_CPU_ISA": onednn, "OPENBLAS_CORETYPE": openblas}
-    return Setting(name, "processors", about, limits)
+def _processor(name: str, limits: tuple[str, str, str], where: str = "") -> Setting:
+    names = ("XLA_FLAGS", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
+    environment = dict(zip(names, (f"--xla_cpu_max_isa={limits[0]}", *limits[1:]), strict=True))
+    return Setting(name, "processors", f"XLA, oneDNN and OpenBLAS limited to {name.upper()}", environment, where)
+
+
+def _onednn(name: str, value: str, where: str) -> Setting:
+    return Setting(f"onednn-{name}", "processors", f"oneDNN {name}", {"TF_ENABLE_ONEDNN_OPTS": value}, where)
 
 
 SETTINGS = {
     setting.name: setting
     for setting in (
-        _processor("avx2", "XLA, oneDNN and OpenBLAS limited to AVX2", "AVX2", "AVX2", "Haswell"),
-        _processor("sse4.2", "XLA, oneDNN and OpenBLAS limited to SSE4.2", "SSE4_2", "SSE41", "Nehalem"),
-        Setting("no-onednn", "processors", "TensorFlow without oneDNN", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
+        _processor("avx2", ("AVX2", "AVX2", "Haswell"), where="avx512f"),
+        _processor("avx", ("AVX", "AVX", "Sandybridge")),
+        _processor("sse4.2", ("SSE4_2", "SSE41", "Nehalem")),
+        # TensorFlow takes oneDNN of itself where the processor has instructions for neural networks.
+        _onednn("off", "0", where="avx512_vnni"),
+        _onednn("on", "1", where="!avx512_vnni"),
         Setting(
             "one-thread",
             "processors",
@@ -86,6 +98,7 @@ SETTINGS = {
         *(Setting(name, "versions", about) for name, about in VERSIONS.items()),
     )
 }
+BASE = Setting("base", "base", "nothing: this machine as it is")
 KINDS = tuple(dict.fromkeys(setting.kind for setting in SETTINGS.values()))
 #: Kinds in which a chapter computes the same numbers up to rounding; other seeds compute others.
 SAME_NUMBERS = frozenset({"processors", "disturbed", "versions"})
@@ -127,6 +140,23 @@ class Run:
 Runs = dict[str, dict[str, Run]]  # by chapter and setting
 
 
+class NoEffect(Exception):
+    """A setting changes nothing, not even a last digit."""
+
+
+@dataclass
+class Record:
+    """All that `make settings` has found.
+
+    Attributes:
+        runs: every chapter's last run under every setting.
+        probes: what the probe printed under every setting, by the processor's name.
+    """
+
+    runs: Runs = field(default_factory=dict)
+    probes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
 def digest(notebook: NotebookNode) -> str:
     """What a chapter computes: its code without comments, layout and set-up cell."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"][1:]
@@ -134,29 +164,31 @@ def digest(notebook: NotebookNode) -> str:
     return hashlib.sha256(code.encode()).hexdigest()[:12]
 
 
-def read(root: Path = ROOT) -> Runs:
-    """The record: every chapter's last run under every setting; empty when nothing was run yet."""
+def read(root: Path = ROOT) -> Record:
+    """The record; empty when nothing was run yet."""
     path = root / RECORD
     if not path.exists():
-        return {}
+        return Record()
     stored = json.loads(path.read_text(encoding="utf-8"))
     environments = [timings.Environment(**entry) for entry in stored["environments"]]
-    return {
+    runs = {
         chapter: {
             name: Run(**run | {"environment": environments[run["environment"]], "claims": _claim_runs(run["claims"])})
-            for name, run in runs.items()
+            for name, run in by_setting.items()
         }
-        for chapter, runs in stored["chapters"].items()
+        for chapter, by_setting in stored["chapters"].items()
     }
+    return Record(runs, stored["probes"])
 
 
 def _claim_runs(stored: Iterable[Sequence[Any]]) -> list[ClaimRun]:
     return [ClaimRun(*claim) for claim in stored]
 
 
-def write(runs: Runs, root: Path = ROOT) -> None:
+def write(record: Record, root: Path = ROOT) -> None:
     """Store the record, in the order of the book and of the settings; one line for every claim and cell."""
     pages = [page.as_posix() for page in notebooks(root)]
+    runs = record.runs
     kept = {page: {name: runs[page][name] for name in SETTINGS if name in runs[page]} for page in pages if page in runs}
     environments: list[timings.Environment] = []
     chapters: dict[str, Any] = {}
@@ -169,19 +201,24 @@ def write(runs: Runs, root: Path = ROOT) -> None:
                 "claims": [[claim.id, claim.margin, claim.measured] for claim in ran.claims],
             }
             chapters.setdefault(page, {})[name] = entry
-    stored = {"environments": [asdict(environment) for environment in environments], "chapters": chapters}
+    stored = {
+        "environments": [asdict(environment) for environment in environments],
+        "probes": record.probes,
+        "chapters": chapters,
+    }
     unfinished = (root / RECORD).with_suffix(".unfinished")
     unfinished.write_text("\n".join(_lines(stored, depth=5)) + "\n", encoding="utf-8")
     os.replace(unfinished, root / RECORD)
 
 
-def add(page: Path, setting: Setting, ran: Run, root: Path = ROOT) -> None:
-    """Put one run into the record; of several commands that do it at a time each has its turn."""
+@contextmanager
+def changed(root: Path = ROOT) -> Iterator[Record]:
+    """The record, to be changed and then stored; of several commands that do it at a time each has its turn."""
     with (root / RECORD).with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        runs = read(root)
-        runs.setdefault(page.as_posix(), {})[setting.name] = ran
-        write(runs, root)
+        record = read(root)
+        yield record
+        write(record, root)
 
 
 def _lines(value: Any, depth: int, indent: int = 0) -> Iterator[str]:
@@ -206,18 +243,12 @@ def run_chapter(page: Path, setting: Setting, root: Path = ROOT) -> Run:
     # By position: the ids of the cells that ran are made anew, and those of the notebook stay.
     ran = prepare(nbformat.read(root / page, as_version=4), cell_source())
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="physgrad-ipython-") as ipython:
-        start_up = Path(ipython) / "profile_default" / "startup"
-        start_up.mkdir(parents=True)
-        shutil.copy(START_UP, start_up)
-        python = interpreter(setting.name) if setting.kind == "versions" else sys.executable
-        environment = {"IPYTHONDIR": ipython, **setting.environment}
-        try:
-            run(ran, (root / page).parent, python, env=environment, allow_errors=True)
-        except CellsFailed as error:
-            failed = {"": str(error).splitlines()[0]}
-        else:
-            failed = {}
+    try:
+        _run_under(setting, ran, (root / page).parent, allow_errors=True)
+    except CellsFailed as error:
+        failed = {"": str(error).splitlines()[0]}
+    else:
+        failed = {}
     claims: list[ClaimRun] = []
     seen: dict[str, list[str] | None] = {}
     for old, new in zip(stored.cells, ran.cells, strict=True):
@@ -237,21 +268,70 @@ def run_chapter(page: Path, setting: Setting, root: Path = ROOT) -> Run:
         date=datetime.now(UTC).date().isoformat(),
         seconds=round(time.monotonic() - start, 1),
         digest=digest(stored),
-        environment=_environment(python),
+        environment=_environment(setting),
         claims=claims,
         failed=failed,
         seen=seen,
     )
 
 
-def _environment(python: str) -> timings.Environment:
-    if python == sys.executable:
+def probe(setting: Setting) -> str:
+    """What the probe prints under a setting."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PROBE.read_text(encoding="utf-8"))])
+    _run_under(setting, notebook, ROOT)
+    return "".join(outputs.texts(notebook.cells[0].outputs)).strip()
+
+
+def difference(setting: Setting, here: str, base: str) -> bool:
+    """Whether a setting makes a difference on this machine.
+
+    Args:
+        setting: the setting.
+        here: what the probe prints under it.
+        base: what the probe prints without any.
+
+    Returns:
+        True when a digit differs; False when none does and the setting is for other processors.
+
+    Raises:
+        NoEffect: when it should make a difference here and does not.
+    """
+    if here != base:
+        return True
+    flags = _flags()
+    for_others = setting.where and (setting.where.removeprefix("!") in flags) == setting.where.startswith("!")
+    if not for_others:
+        raise NoEffect(f"the setting {setting.name} changes no digit of the probe: it does nothing")
+    return False
+
+
+def _run_under(setting: Setting, notebook: NotebookNode, folder: Path, **options: Any) -> None:
+    with tempfile.TemporaryDirectory(prefix="physgrad-ipython-") as ipython:
+        start_up = Path(ipython) / "profile_default" / "startup"
+        start_up.mkdir(parents=True)
+        shutil.copy(START_UP, start_up)
+        environment = {"IPYTHONDIR": ipython, **setting.environment}
+        run(notebook, folder, _python(setting), env=environment, **options)
+
+
+def _python(setting: Setting) -> str:
+    return interpreter(setting.name) if setting.kind == "versions" else sys.executable
+
+
+def _environment(setting: Setting) -> timings.Environment:
+    if setting.kind != "versions":
         return timings.here()
     code = (
         "import dataclasses, json; from book.runs import timings; print(json.dumps(dataclasses.asdict(timings.here())))"
     )
-    said = subprocess.run([python, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = subprocess.run([_python(setting), "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return timings.Environment(**json.loads(said.stdout))
+
+
+def _flags() -> set[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return {flag for line in lines if line.startswith("flags") for flag in line.partition(":")[2].split()}
 
 
 def wanted(names: Iterable[str], pages: Iterable[Path], runs: Runs, again: bool) -> list[tuple[Path, Setting]]:
@@ -298,6 +378,25 @@ def chapters(names: Sequence[str]) -> list[Path]:
     return [page for page in pages if page in found]
 
 
+def _with_effect(names: Sequence[str]) -> list[str]:
+    """The settings that make a difference on this machine; the probes go into the record."""
+    processor, kept = timings.here().machine["processor"], []
+    base = probe(BASE)
+    known = read().probes.get(processor, {})
+    if known.get("base") != base:
+        known = {}  # of other versions, or of another probe
+    for name in names:
+        said = known[name] if name in known else probe(SETTINGS[name])
+        with changed() as record:
+            record.probes[processor] = (record.probes.get(processor, {}) if known else {}) | {"base": base, name: said}
+            known = record.probes[processor]
+        if difference(SETTINGS[name], said, base):
+            kept.append(name)
+        else:
+            print(f"{name} is this machine as it is ({SETTINGS[name].about}): nothing to run.", flush=True)
+    return kept
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is wanted, two notebooks at a time; 0 when every cell of every run passed."""
     parser = argparse.ArgumentParser(prog="python -m book.runs.settings", description=__doc__.splitlines()[0])
@@ -309,11 +408,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names, pages = chosen(asked.settings), chapters(asked.chapters)
     except ValueError as error:
         parser.error(str(error))
-    for name in names:
-        if SETTINGS[name].kind == "versions":
-            interpreter(name)  # made before it is waited for, and once
-    runs, taken = read(), timings.read()
-    todo = wanted(names, pages, runs, asked.again)
+    names = _with_effect(names)
+    taken = timings.read()
+    todo = wanted(names, pages, read().runs, asked.again)
     # The longest first, so that nobody waits for one at the end.
     todo.sort(key=lambda work: -taken[work[0].as_posix()].seconds if work[0].as_posix() in taken else 0.0)
     print(f"{len(todo)} runs; what else was asked for is in {RECORD}.", flush=True)
@@ -323,7 +420,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for done, future in enumerate(as_completed(waiting), start=1):
             page, setting = waiting[future]
             ran = future.result()
-            add(page, setting, ran)
+            with changed() as record:
+                record.runs.setdefault(page.as_posix(), {})[setting.name] = ran
             left = (time.monotonic() - start) / done * (len(todo) - done)
             said = "; ".join(dict.fromkeys(ran.failed.values()))
             passed &= not ran.failed
