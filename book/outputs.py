@@ -9,6 +9,7 @@ NUMBER = re.compile(
     r"(?:(?<![\w.])[+\-−])?(?<![\w.])(?:\d+\.?\d*|\.\d+)(?:[eE][+\-]?\d+)?(?!\w)(?!\.\d)|(?<![\w.])[+\-−]?inf(?!\w)"
 )
 WHOLE = re.compile(r"[+\-−]?\d+\.?")
+FIGURE = "Figure, "  # what the summary of a figure begins with
 CLAIM_KEY = "physgrad_claim"
 
 
@@ -38,6 +39,11 @@ def numbers(outputs: Iterable[Mapping[str, Any]]) -> list[str]:
 def words(outputs: Iterable[Mapping[str, Any]]) -> list[str]:
     """All that is no number, text by text, without the blanks that numpy sets beside numbers to align them."""
     return [re.sub(r"\s*#\s*", "#", NUMBER.sub("#", text)) for text in texts(outputs)]
+
+
+def is_figure(text: str) -> bool:
+    """Whether a text is the summary of a figure."""
+    return text.startswith(FIGURE)
 
 
 def pictures(outputs: Iterable[Mapping[str, Any]]) -> int:

@@ -7,31 +7,37 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from book import outputs
 from book.toc import ROOT, notebooks
 
-METADATA_KEY = "physgrad_claim"
+KEYS = {"id", "source", "where", "statement", "verdict"}
 STATEMENTS = Path("chapters/closing/statements.yml")
-VERDICTS = ("holds", "holds if", "does not hold")
+VERDICTS = ("holds", "holds if", "not shown", "does not hold")  # each leaves less of a statement standing
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What a source says, in the book's words."""
+    """What a source says, in the book's words, and what became of it: the verdict that the claims are to reach."""
 
     id: str
     source: tuple[str, ...]
     where: str
     statement: str
+    verdict: str
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One executed and passed claim: the record in the metadata of its output, and where it stands."""
+    """One executed and passed claim: the record in the metadata of its output, and where it stands.
+
+    `margin` is None where every check is exact.
+    """
 
     id: str
     sentence: str
     verdict: str
     measured: dict[str, float]
+    margin: float | None
     notebook: Path
     cell: int
     anchor: str
@@ -41,19 +47,22 @@ def statements(root: Path = ROOT) -> list[Statement]:
     """The statements of `chapters/closing/statements.yml`, in its order.
 
     Raises:
-        ValueError: when an entry lacks a key, has one too many, or repeats an ID.
+        ValueError: when an entry lacks a key, has one too many, repeats an ID, or has no verdict that there is.
     """
     entries = yaml.safe_load((root / STATEMENTS).read_text(encoding="utf-8"))
     seen: dict[str, Statement] = {}
     for entry in entries:
-        if set(entry) != {"id", "source", "where", "statement"}:
-            raise ValueError(f"{STATEMENTS}: expected the keys id, source, where and statement, got {sorted(entry)}")
+        if set(entry) != KEYS:
+            raise ValueError(f"{STATEMENTS}: expected the keys {sorted(KEYS)}, got {sorted(entry)}")
         if not re.fullmatch(r"[A-Z]\d+", entry["id"]):
             raise ValueError(f"{STATEMENTS}: expected an ID such as 'G1', got {entry['id']!r}")
         if entry["id"] in seen:
             raise ValueError(f"{STATEMENTS}: {entry['id']} stands there twice")
-        source = tuple(entry["source"])
-        seen[entry["id"]] = Statement(entry["id"], source, entry["where"], entry["statement"])
+        if entry["verdict"] not in VERDICTS:
+            raise ValueError(
+                f"{STATEMENTS}: {entry['id']} has the verdict {entry['verdict']!r}, expected one of {VERDICTS}"
+            )
+        seen[entry["id"]] = Statement(**entry | {"source": tuple(entry["source"])})
     return list(seen.values())
 
 
@@ -67,21 +76,8 @@ def claims_of(notebook: Path, root: Path = ROOT) -> list[Claim]:
     cells = nbformat.read(root / notebook, as_version=4).cells
     found: list[Claim] = []
     for position, cell in enumerate(cells):
-        for output in cell.get("outputs", []):
-            record = output.get("metadata", {}).get(METADATA_KEY)
-            if record is None:
-                continue
+        for record in outputs.claims(cell.get("outputs", [])):
             earlier = sum(claim.id == record["id"] for claim in found)
             anchor = f"claim-{record['id'].lower()}" + (f"-{earlier + 1}" if earlier else "")
-            found.append(
-                Claim(
-                    id=record["id"],
-                    sentence=record["sentence"],
-                    verdict=record["verdict"],
-                    measured=dict(record["measured"]),
-                    notebook=notebook,
-                    cell=position,
-                    anchor=anchor,
-                )
-            )
+            found.append(Claim(**record, notebook=notebook, cell=position, anchor=anchor))
     return found

@@ -15,7 +15,10 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
+from book.pages.margins import shown
 from book.records import STATEMENTS, VERDICTS, Claim, Statement, claims, claims_of, statements
+from book.runs import settings
+from book.runs.margins import STORED, Margins, margins
 from book.toc import notebooks, title
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ PARTS = {
     "H": "Half-inverse gradients",
 }
 # A verdict is told by its word and by the shape of its mark, never by a colour alone.
-MARKS = {"holds": "✓", "holds if": "◐", "does not hold": "✕"}
+MARKS = {"holds": "✓", "holds if": "◐", "not shown": "?", "does not hold": "✕"}
 OPEN = "not checked"
 
 
@@ -35,7 +38,7 @@ class Ledger(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         root = Path(self.env.srcdir)
-        for path in (STATEMENTS, Path("_toc.yml"), *notebooks(root)):
+        for path in (STATEMENTS, settings.RECORD, Path("_toc.yml"), *notebooks(root)):
             self.env.note_dependency(str(root / path))
         listed = statements(root)
         made: dict[str, list[Claim]] = {statement.id: [] for statement in listed}
@@ -50,6 +53,7 @@ class Ledger(SphinxDirective):
                     STATEMENTS,
                     location=self.env.docname,
                 )
+        self.margins = {(m.claim.notebook, m.claim.anchor): m for m in margins(root)}
         content: list[nodes.Node] = [_summary(made)]
         for letter, name in PARTS.items():
             part = [statement for statement in listed if statement.id[0] == letter]
@@ -95,6 +99,9 @@ class Ledger(SphinxDirective):
             for name, value in claim.measured.items():
                 numbers += nodes.list_item("", nodes.paragraph(text=f"{name} = {show(value)}"))
             answer += numbers
+        answer += nodes.paragraph(
+            text=margin_in_words(self.margins[claim.notebook, claim.anchor]), classes=["ledger-margin"]
+        )
         target = claim.notebook.with_suffix("").as_posix()
         chapter = title(claim.notebook, Path(self.env.srcdir))
         label = nodes.Text(f"The cell, in “{chapter}”")
@@ -106,6 +113,15 @@ class Ledger(SphinxDirective):
 def weakest(answers: list[Claim]) -> str:
     """The verdict on a statement: of several claims with its ID, the one that leaves least of it standing."""
     return max((claim.verdict for claim in answers), key=VERDICTS.index, default=OPEN)
+
+
+def margin_in_words(found: Margins) -> str:
+    """The smallest margin of a claim and where it was met, in a sentence."""
+    n_settings = len(found.by_setting) - 1
+    if found.smallest is None:
+        return f"Exact, in all of {n_settings} other settings as well."
+    where = "as stored" if found.weakest_setting == STORED else f"under {found.weakest_setting}"
+    return f"Smallest margin {shown(found.smallest)}, {where}, of {n_settings} other settings."
 
 
 def show(value: float) -> str:

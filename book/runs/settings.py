@@ -164,6 +164,11 @@ def digest(notebook: NotebookNode) -> str:
     return hashlib.sha256(code.encode()).hexdigest()[:12]
 
 
+def digest_of(page: Path, root: Path = ROOT) -> str:
+    """The digest of a chapter as it is stored."""
+    return digest(nbformat.read(root / page, as_version=4))
+
+
 def read(root: Path = ROOT) -> Record:
     """The record; empty when nothing was run yet."""
     path = root / RECORD
@@ -338,7 +343,7 @@ def wanted(names: Iterable[str], pages: Iterable[Path], runs: Runs, again: bool)
     """What is to be run: what has no record for the chapter's present code, or everything when asked `again`."""
     todo = []
     for page in pages:
-        current = digest(nbformat.read(ROOT / page, as_version=4))
+        current = digest_of(page)
         for name in names:
             ran = runs.get(page.as_posix(), {}).get(name)
             if again or ran is None or ran.digest != current:

@@ -1,14 +1,19 @@
 """The ledger's sources: every statement is answered by an executed claim, and every record stems from its cell."""
 
 import ast
+import builtins
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
+from book import outputs
 from book.pages.ledger import PARTS, weakest
-from book.records import METADATA_KEY, VERDICTS, Claim, claims, statements
+from book.records import STATEMENTS, VERDICTS, Claim, claims, statements
+from book.runs.margins import REQUIRED, STORED, Margins, margins
 from book.toc import ROOT, notebooks
+from physgrad_tf.claims import ClaimRecord
 
 NOTEBOOKS = notebooks()
 
@@ -46,8 +51,46 @@ def test_verdicts_and_numbers():
         assert all(isinstance(value, int | float) for value in claim.measured.values()), claim
 
 
+def test_the_verdicts_are_those_that_are_expected():
+    """The statements' file says what became of each: a verdict that is turned in a chapter fails here."""
+    for statement in statements():
+        assert weakest([claim for claim in claims() if claim.id == statement.id]) == statement.verdict, statement.id
+
+
+def test_no_statement_stands_in_the_file_twice(tmp_path):
+    entries = yaml.safe_load((ROOT / STATEMENTS).read_text(encoding="utf-8"))
+    (tmp_path / STATEMENTS).parent.mkdir(parents=True)
+    (tmp_path / STATEMENTS).write_text(yaml.safe_dump([*entries, entries[3]]), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"{entries[3]['id']} stands there twice"):
+        statements(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"verdict": "true"}, {"remark": "…"}])
+def test_a_malformed_statement_is_refused(tmp_path, change):
+    entry = yaml.safe_load((ROOT / STATEMENTS).read_text(encoding="utf-8"))[0] | change
+    (tmp_path / STATEMENTS).parent.mkdir(parents=True)
+    (tmp_path / STATEMENTS).write_text(yaml.safe_dump([entry]), encoding="utf-8")
+    with pytest.raises(ValueError, match="expected"):
+        statements(tmp_path)
+
+
+@pytest.mark.parametrize("each", margins(), ids=lambda each: each.claim.anchor)
+def test_every_claim_has_its_margin_everywhere(each):
+    """In the notebook, on other processors, with other seeds and on other versions: whatever was run."""
+    small = {name: margin for name, margin in each.by_setting.items() if margin is not None and not margin >= REQUIRED}
+    assert not small, f"{each.claim.id} in {each.claim.notebook}: margins below {REQUIRED}: {small}"
+
+
+def test_a_small_margin_has_a_name():
+    claim = Claim("G1", "…", "holds", {}, 2.0, Path("a.ipynb"), 0, "claim-g1")
+    each = Margins(claim, {STORED: 2.0, "seeds-1": 1.01, "avx": None})
+    assert (each.smallest, each.weakest_setting) == (1.01, "seeds-1")
+    with pytest.raises(AssertionError, match=r"G1 in a.ipynb: margins below 1.3: \{'seeds-1': 1.01\}"):
+        test_every_claim_has_its_margin_everywhere(each)
+
+
 def test_the_weakest_verdict_counts():
-    made = [Claim("G1", "…", verdict, {}, Path("a.ipynb"), 0, "claim-g1") for verdict in ("holds", "holds if")]
+    made = [Claim("G1", "…", verdict, {}, None, Path("a.ipynb"), 0, "claim-g1") for verdict in ("holds", "holds if")]
     assert weakest(made) == weakest(made[::-1]) == "holds if"
     assert weakest([]) == "not checked"
 
@@ -69,7 +112,7 @@ def test_the_records_are_those_of_the_source(page):
     for number, cell in enumerate(nbformat.read(ROOT / page, as_version=4).cells):
         if cell.cell_type != "code":
             continue
-        stored = [o.metadata[METADATA_KEY] for o in cell.outputs if METADATA_KEY in o.get("metadata", {})]
+        stored = outputs.claims(cell.outputs)
         calls = claim_calls(cell.source)
         where = f"{page}, cell {number}"
         assert len(stored) == len(calls), f"{where}: {len(calls)} claims in the source, {len(stored)} in the outputs"
@@ -83,12 +126,48 @@ def test_the_records_are_those_of_the_source(page):
             for name in ("sentence", "verdict"):
                 assert isinstance(arguments[name], ast.Constant), f"{where}: the {name} of a claim is a literal"
                 assert arguments[name].value == record[name], f"{where}: run `make execute`"
-            check = arguments["check"]
-            assert not isinstance(check, ast.Constant), (
-                f"{where}: {record['id']} checks the constant {ast.unparse(check)}"
+            assert decides(arguments["check"], arguments["measured"]), (
+                f"{where}: {record['id']} checks {ast.unparse(arguments['check'])}, which is none of what it measured"
             )
-            measured = arguments.get("measured")
+            measured = arguments["measured"]
             if isinstance(measured, ast.Dict):
                 keys = [key.value for key in measured.keys if isinstance(key, ast.Constant)]
                 if len(keys) == len(measured.keys):
                     assert sorted(keys) == sorted(record["measured"]), f"{where}: run `make execute`"
+
+
+def decides(check: ast.expr, measured: ast.expr) -> bool:
+    """Whether a check and the numbers beside it share a computed name: what is checked is what is printed."""
+
+    def computed(expression: ast.expr) -> set[str]:
+        names = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+        return names - set(dir(builtins)) - {"above", "below", "near", "np", "tf", "keras", "pg", "plt"}
+
+    return bool(computed(check) & computed(measured))
+
+
+@pytest.mark.parametrize(
+    ("check", "measured", "decided"),
+    [
+        ("below(worst, 0.1)", "{'worst': worst}", True),
+        ("[above(a, b), True]", "{'ratio': a / b}", True),
+        ("below(errors.max(), 1e-12)", "dict(zip(names, errors))", True),
+        ("True", "{'worst': worst}", False),
+        ("bool(1)", "{'worst': worst}", False),
+        ("below(1.0, 2.0)", "{'worst': worst}", False),
+        ("below(np.abs(-1.0), 2.0)", "{'worst': np.abs(worst)}", False),
+        ("below(best, 0.1)", "{'worst': worst}", False),
+    ],
+)
+def test_a_check_that_decides_nothing_is_noticed(check, measured, decided):
+    expressions = (ast.parse(text, mode="eval").body for text in (check, measured))
+    assert decides(*expressions) is decided
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=str)
+def test_the_records_are_those_of_the_printed_lines(page):
+    """An edited number, sentence or verdict in the metadata shows beside the line that the claim printed."""
+    for cell in nbformat.read(ROOT / page, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            for record in outputs.claims([output]):
+                assert output["data"]["text/plain"] == ClaimRecord(**record).line(), f"{page}: run `make execute`"
