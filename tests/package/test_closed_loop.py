@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from physgrad_tf import simulators, training
+from tests.package.agreement import assert_close
 
 PENDULUM = simulators.PushedPendulum(dt=0.4)
 
@@ -66,7 +67,7 @@ def test_several_controls_and_nothing_but_the_state():
     start = np.array([[0.5, -0.5]], "float32")
     first = closed.controller(np.array([[0.5, -0.5, 1.0]], "float32"))
     second = closed.controller(tf.concat([start + 0.1 * first, [[0.5]]], axis=1))
-    np.testing.assert_allclose(closed(start), tf.concat([first, second], axis=1), rtol=1e-5)
+    assert_close(closed(start), tf.concat([first, second], axis=1), rtol=1e-5)
 
 
 def test_float64_is_kept(in_float64):
@@ -93,7 +94,7 @@ def test_the_gradient_runs_through_the_steps(in_float64, inputs):
     for sign in (1.0, -1.0):
         kernel.assign(start + sign * 1e-6 * direction)
         values.append(float(last_control()))
-    np.testing.assert_allclose((values[0] - values[1]) / 2e-6, np.sum(slope * direction), rtol=1e-6)
+    assert_close((values[0] - values[1]) / 2e-6, np.sum(slope * direction), rtol=1e-6)
 
 
 def scale_invariant():
@@ -151,7 +152,7 @@ def test_the_scale_invariant_step_is_a_sum_over_the_time_steps(in_float64, input
     expected = [variable - 0.1 * gradient for variable, gradient in zip(variables, gradients, strict=True)]
     model.compile(keras.optimizers.SGD(0.1))
     logs = model.train_on_batch(inputs, targets, return_dict=True)
-    np.testing.assert_allclose(logs["proxy"], total, rtol=1e-5)
+    assert_close(logs["proxy"], total, rtol=1e-5)
     for variable, value in zip(variables, expected, strict=True):
         np.testing.assert_allclose(variable, value, rtol=1e-6, atol=1e-8)
 

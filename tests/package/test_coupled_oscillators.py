@@ -9,6 +9,7 @@ import scipy.integrate
 import tensorflow as tf
 
 from physgrad_tf import simulators, training
+from tests.package.agreement import assert_close
 
 LINEAR = simulators.CoupledOscillators(n_steps=24, dt=0.5, spring=0.2, cubic=0.0, control_weight=1.0)
 CUBIC = simulators.CoupledOscillators(n_steps=12, dt=0.125)
@@ -61,7 +62,7 @@ def test_against_scipy_at_fourth_order(system, rng):
         y = tf.function(finer.simulate)(tf.constant(np.repeat(controls, parts, axis=1)), tf.constant(starts))
         errors.append(np.abs(y[0] - exact).max())
     assert errors[1] < 2e-5
-    np.testing.assert_allclose(errors[0] / errors[1], 16.0, rtol=0.25)
+    assert_close(errors[0] / errors[1], 16.0, rtol=0.25)
 
 
 def test_simulating_is_stepping_again_and_again(rng):
@@ -69,7 +70,7 @@ def test_simulating_is_stepping_again_and_again(rng):
     state = tf.constant(starts)
     for k in range(CHAIN.n_steps):
         state = CHAIN.step(state, tf.constant(controls[:, k : k + 1]))
-    np.testing.assert_allclose(CHAIN.simulate(tf.constant(controls), tf.constant(starts)), state, rtol=1e-12)
+    assert_close(CHAIN.simulate(tf.constant(controls), tf.constant(starts)), state, rtol=1e-12)
 
 
 @pytest.mark.parametrize("system", [CUBIC, CHAIN], ids=["cubic", "chain"])
@@ -78,7 +79,7 @@ def test_energy_is_conserved_without_control_and_changed_by_it(system, rng):
     simulate = tf.function(fine.simulate)
     starts = tf.constant(0.5 * starts_of(fine, rng))
     at_rest = tf.zeros([3, 200], tf.float64)
-    np.testing.assert_allclose(fine.energy(simulate(at_rest, starts)), fine.energy(starts), rtol=1e-7)
+    assert_close(fine.energy(simulate(at_rest, starts)), fine.energy(starts), rtol=1e-7)
     assert np.all(np.abs(fine.energy(simulate(at_rest + 1.0, starts)) - fine.energy(starts)) > 0.01)
 
 
@@ -89,18 +90,18 @@ def test_the_energy_is_that_of_the_forces(rng):
         tape.watch(state)
         energy = CHAIN.energy(state)
     slope = tape.gradient(energy, state).numpy()
-    np.testing.assert_allclose(-slope[:, :4], [force(CHAIN, q, 0.0) for q in state.numpy()[:, :4]], rtol=1e-11)
-    np.testing.assert_allclose(slope[:, 4:], state[:, 4:])
+    assert_close(-slope[:, :4], [force(CHAIN, q, 0.0) for q in state.numpy()[:, :4]], rtol=1e-11)
+    assert_close(slope[:, 4:], state[:, 4:])
 
 
 def test_the_energy_of_a_state_by_hand():
     state = tf.constant([[1.0, 3.0, 2.0, 0.0]])  # α·d⁴ with α = 1/4 and d = 2
-    np.testing.assert_allclose(CUBIC.energy(state), [0.5 + 4.5 + 2.0 + 0.25 * 16.0])
+    assert_close(CUBIC.energy(state), [0.5 + 4.5 + 2.0 + 0.25 * 16.0])
 
 
 def test_a_positive_control_pushes_the_last_mass_forward():
     y = CUBIC.step(tf.zeros([1, 4]), tf.ones([1, 1])).numpy()[0]
-    np.testing.assert_allclose(y[[1, 3]], [3.0 * 0.125**2 / 2.0, 3.0 * 0.125], rtol=1e-2)
+    assert_close(y[[1, 3]], [3.0 * 0.125**2 / 2.0, 3.0 * 0.125], rtol=1e-2)
     assert np.all(np.abs(y[[0, 2]]) < 1e-6)
 
 
@@ -117,7 +118,7 @@ def test_the_gradient_against_finite_differences(rng):
     gradient = tape.gradient(value, x)
     direction = rng.normal(size=controls.shape)
     change = product(x + 1e-6 * direction) - product(x - 1e-6 * direction)
-    np.testing.assert_allclose(np.sum(gradient * direction), change / 2e-6, rtol=1e-7)
+    assert_close(np.sum(gradient * direction), change / 2e-6, rtol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
@@ -145,7 +146,7 @@ def test_a_batch_of_unknown_size_is_taken(rng):
     signature = [tf.TensorSpec([None, 12], tf.float64), tf.TensorSpec([None, 4], tf.float64)]
     compiled = tf.function(CUBIC.simulate, input_signature=signature)
     y = CUBIC.simulate(tf.constant(controls), tf.constant(starts))
-    np.testing.assert_allclose(compiled(tf.constant(controls), tf.constant(starts)), y, rtol=1e-12)
+    assert_close(compiled(tf.constant(controls), tf.constant(starts)), y, rtol=1e-12)
 
 
 def test_further_columns_of_the_inputs_are_ignored(rng):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from physgrad_tf import simulators, training
+from tests.package.agreement import assert_close
 
 INVERSES = ("raw", "cutoff", "probabilistic")
 
@@ -57,7 +58,7 @@ def test_parseval_the_energy_lost_is_that_of_the_damped_waves(rng):
     k = 2 * np.pi * np.fft.fftfreq(n)
     expected = np.sum(power * np.exp(-2 * nu_t * (k[:, np.newaxis] ** 2 + k**2)))
     y = simulators.Heat(nu_t)(tf.constant(x))
-    np.testing.assert_allclose(np.sum(y.numpy() ** 2), expected, rtol=1e-12)
+    assert_close(np.sum(y.numpy() ** 2), expected, rtol=1e-12)
 
 
 @given(first=st.floats(0.0, 2.0), second=st.floats(0.0, 2.0))
@@ -174,7 +175,7 @@ def test_keras_saves_and_loads_it_alone_and_in_a_model(rng, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.simulator == heat
-    np.testing.assert_allclose(loaded.predict(y, verbose=0), model.predict(y, verbose=0), rtol=1e-6)
+    assert_close(loaded.predict(y, verbose=0), model.predict(y, verbose=0), rtol=1e-6)
 
 
 def test_it_offers_what_training_asks_for():
@@ -200,7 +201,7 @@ def test_rectangles_are_warm_and_bounded_and_fill_their_grid(n, seed):
 def test_rectangles_have_the_published_size_on_average():
     """A field's mean is E[count]·E[strength]·E[half-size·2/n]² = 7 · ½ · (10/64)², edges of one cell apart."""
     mean = simulators.soft_rectangles(4000, 64, np.random.default_rng(0)).mean()
-    np.testing.assert_allclose(mean, 3.5 * (10 / 64) ** 2, rtol=0.05)
+    assert_close(mean, 3.5 * (10 / 64) ** 2, rtol=0.05)
 
 
 def test_edges_are_soft_and_rectangles_wrap_around():

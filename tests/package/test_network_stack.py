@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from physgrad_tf import simulators, training
 from physgrad_tf.training.network_stack import ELEMENTWISE
+from tests.package.agreement import assert_close
 
 RATES = (0.1, 0.02, 0.05)
 N_STEPS = 5
@@ -120,10 +121,10 @@ def test_recording_does_not_change_training(networks):
     records = train(often, keras.optimizers.Adam(0.01), record_at=[0, 2, N_STEPS], jit_compile=False)
     last = train(once, keras.optimizers.Adam(0.01), jit_compile=False)
     assert records.shape == (3, 3)
-    np.testing.assert_allclose(records[-1], last[-1], rtol=1e-12)
+    assert_close(records[-1], last[-1], rtol=1e-12)
     inputs, targets = data(tf.constant(N_STEPS))
     untrained = [np.mean((net(x) - y) ** 2) for net, x, y in zip(networks, inputs, targets, strict=True)]
-    np.testing.assert_allclose(records[0], untrained, rtol=1e-12)
+    assert_close(records[0], untrained, rtol=1e-12)
 
 
 def test_a_network_that_diverges_leaves_the_others_alone(networks):

@@ -7,6 +7,7 @@ import scipy.integrate
 import tensorflow as tf
 
 from physgrad_tf import jacobians, simulators, training
+from tests.package.agreement import assert_close
 
 PENDULUM = simulators.PushedPendulum(dt=0.4)
 
@@ -39,7 +40,7 @@ def test_against_scipy_at_second_order(starts, pushes):
         y = finer.simulate(tf.constant(np.repeat(pushes, parts, axis=1)), tf.constant(starts))
         errors.append(np.abs(y - exact).max())
     assert errors[0] < 0.1
-    np.testing.assert_allclose(np.divide(errors[:-1], errors[1:]), 4.0, rtol=0.15)
+    assert_close(np.divide(errors[:-1], errors[1:]), 4.0, rtol=0.15)
 
 
 def test_simulating_is_stepping_again_and_again(starts, pushes):
@@ -55,14 +56,14 @@ def test_without_gravity_the_mass_is_free(starts, pushes):
     for push in pushes.T:
         q, p = q + 0.4 * p + 0.08 * push, p + 0.4 * push
     free = simulators.PushedPendulum(dt=0.4, gravity=0.0)
-    np.testing.assert_allclose(free.simulate(tf.constant(pushes), tf.constant(starts)).numpy().T, [q, p], rtol=1e-12)
+    assert_close(free.simulate(tf.constant(pushes), tf.constant(starts)).numpy().T, [q, p], rtol=1e-12)
 
 
 def test_a_step_preserves_area(starts):
     states = tf.constant(starts)
     pushes = tf.ones([5, 1], tf.float64)
     matrices = jacobians.jacobian(lambda state: PENDULUM.step(state, pushes), states)
-    np.testing.assert_allclose(np.linalg.det(matrices), 1.0, rtol=1e-12)
+    assert_close(np.linalg.det(matrices), 1.0, rtol=1e-12)
 
 
 def test_further_columns_of_the_inputs_are_ignored(starts, pushes):

@@ -8,6 +8,7 @@ import scipy.linalg
 import tensorflow as tf
 
 from physgrad_tf import jacobians, simulators
+from tests.package.agreement import assert_close
 
 ALL = [
     simulators.Diffusion(nu_t=0.5),
@@ -81,11 +82,9 @@ def test_jacobian_equals_finite_differences(simulator, x):
 
 def test_closed_forms(x):
     points = tf.constant(x)
-    np.testing.assert_allclose(simulators.Square()(points), x**2, rtol=1e-15)
-    np.testing.assert_allclose(simulators.Exponential()(points), np.exp(x), rtol=1e-14)
-    np.testing.assert_allclose(
-        simulators.QuadraticComposite()(points), np.stack([x[:, 0], x[:, 1] ** 2], axis=1), rtol=1e-15
-    )
+    assert_close(simulators.Square()(points), x**2, rtol=1e-15)
+    assert_close(simulators.Exponential()(points), np.exp(x), rtol=1e-14)
+    assert_close(simulators.QuadraticComposite()(points), np.stack([x[:, 0], x[:, 1] ** 2], axis=1), rtol=1e-15)
     z = x[:, 0] + 1j * x[:, 1]
     turned = z * np.exp(0.7j * np.abs(z) ** 2)
     np.testing.assert_allclose(
@@ -95,7 +94,7 @@ def test_closed_forms(x):
 
 def test_the_swirl_preserves_area(x):
     determinants = tf.linalg.det(jacobians.jacobian(simulators.Swirl(2.0), tf.constant(x)))
-    np.testing.assert_allclose(determinants, np.ones(5), rtol=1e-12)
+    assert_close(determinants, np.ones(5), rtol=1e-12)
 
 
 @pytest.mark.parametrize("simulator", [simulators.Square(), simulators.QuadraticComposite()])
@@ -117,9 +116,9 @@ def test_diffusion_equals_the_matrix_exponential(rng):
 def test_diffusion_conserves_the_mean_and_its_condition_number_is_that_of_its_jacobian(rng):
     u = tf.constant(rng.normal(size=(1, 16)))
     simulator = simulators.Diffusion(1.0)
-    np.testing.assert_allclose(tf.reduce_mean(simulator(u)), tf.reduce_mean(u), rtol=1e-12)
+    assert_close(tf.reduce_mean(simulator(u)), tf.reduce_mean(u), rtol=1e-12)
     matrix = jacobians.jacobian(simulator, u)[0]
-    np.testing.assert_allclose(np.linalg.cond(matrix), simulator.condition_number(16), rtol=1e-9)
+    assert_close(np.linalg.cond(matrix), simulator.condition_number(16), rtol=1e-9)
 
 
 @pytest.mark.parametrize("cls", [simulators.LeapfrogOscillator, simulators.EulerOscillator])
@@ -139,10 +138,10 @@ def test_leapfrog_keeps_area_and_energy_and_euler_does_not(x):
     leapfrog = simulators.LeapfrogOscillator(n_steps=200, dt=0.05)
     euler = simulators.EulerOscillator(n_steps=200, dt=0.05)
     points = tf.constant(x)
-    np.testing.assert_allclose(tf.linalg.det(jacobians.jacobian(leapfrog, points)), np.ones(5), rtol=1e-11)
-    np.testing.assert_allclose(leapfrog.energy(leapfrog(points)), leapfrog.energy(points), rtol=1e-2)
+    assert_close(tf.linalg.det(jacobians.jacobian(leapfrog, points)), np.ones(5), rtol=1e-11)
+    assert_close(leapfrog.energy(leapfrog(points)), leapfrog.energy(points), rtol=1e-2)
     # One explicit Euler step of the unit oscillator multiplies the energy by 1 + dt².
-    np.testing.assert_allclose(euler.energy(euler(points)), (1 + 0.05**2) ** 200 * euler.energy(points), rtol=1e-11)
+    assert_close(euler.energy(euler(points)), (1 + 0.05**2) ** 200 * euler.energy(points), rtol=1e-11)
 
 
 @pytest.mark.parametrize(

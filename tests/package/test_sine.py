@@ -10,6 +10,7 @@ import scipy.optimize
 import tensorflow as tf
 
 from physgrad_tf import jacobians, simulators
+from tests.package.agreement import assert_close
 
 FORMS = [
     simulators.Sine(xi=1.0, phi=math.radians(15.0)),
@@ -107,7 +108,7 @@ def test_the_distance_is_zero_at_solutions_and_counts_along_the_sharp_direction(
     np.testing.assert_allclose(sine.distance(tf.constant(x), y), np.zeros(6), atol=1e-7)
     along_second = np.array([math.sin(sine.phi), math.cos(sine.phi)])  # the row of R_φ that makes x̂₂
     moved = tf.constant(x + 1e-3 * along_second)
-    np.testing.assert_allclose(sine.distance(moved, y), np.full(6, 1e-3), rtol=1e-4)
+    assert_close(sine.distance(moved, y), np.full(6, 1e-3), rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis.extra.numpy import arrays
 
 from physgrad_tf import spectral
+from tests.package.agreement import assert_close
 
 SHAPES = [(5, 3), (3, 5), (4, 4), (1, 1), (1, 6), (6, 1)]
 EXPONENTS = [1.0, 0.0, -0.5, -1.0]
@@ -80,8 +81,8 @@ def test_half_inverse_of_an_spd_matrix_squares_to_its_inverse(rng):
     factor = rng.normal(size=(5, 5))
     matrix = factor @ factor.T + 0.1 * np.eye(5)
     half = spectral.half_inverse(tf.constant(matrix)).numpy()
-    np.testing.assert_allclose(half @ half, np.linalg.inv(matrix), rtol=1e-9)
-    np.testing.assert_allclose(half, scipy.linalg.fractional_matrix_power(matrix, -0.5), rtol=1e-9)
+    assert_close(half @ half, np.linalg.inv(matrix), rtol=1e-9)
+    assert_close(half, scipy.linalg.fractional_matrix_power(matrix, -0.5), rtol=1e-9)
 
 
 @pytest.mark.parametrize("mode", ["truncate", "clamp"])
@@ -109,7 +110,7 @@ def test_rank_one(rng, exponent, mode, dtype):
 
 
 def test_one_by_one():
-    np.testing.assert_allclose(spectral.half_inverse(tf.constant([[-4.0]], tf.float64)), [[-0.5]], rtol=1e-15)
+    assert_close(spectral.half_inverse(tf.constant([[-4.0]], tf.float64)), [[-0.5]], rtol=1e-15)
 
 
 def test_truncation_is_relative_and_strict():
@@ -121,14 +122,14 @@ def test_clamping_formula():
     s = np.array([8.0, 4.0, 2.0, 1e-30, 0.0])
     for exponent in EXPONENTS:
         f = spectral.spectral_filter(tf.constant(s), exponent, rcond=0.4, mode="clamp")
-        np.testing.assert_allclose(f, s * np.maximum(s, 3.2) ** (exponent - 1), rtol=1e-14)
+        assert_close(f, s * np.maximum(s, 3.2) ** (exponent - 1), rtol=1e-14)
 
 
 def test_clamping_equals_truncation_above_the_threshold_and_is_continuous():
     s = tf.constant([1.0, 0.5, 0.1 + 1e-12, 0.1 - 1e-12], tf.float64)
     clamped = spectral.spectral_filter(s, -0.5, rcond=0.1, mode="clamp").numpy()
     truncated = spectral.spectral_filter(s, -0.5, rcond=0.1).numpy()
-    np.testing.assert_allclose(clamped[:3], truncated[:3], rtol=1e-12)
+    assert_close(clamped[:3], truncated[:3], rtol=1e-12)
     assert abs(clamped[2] - clamped[3]) < 1e-9
     assert truncated[3] == 0.0
 

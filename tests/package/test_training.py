@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from physgrad_tf import simulators, training
+from tests.package.agreement import assert_close
 
 SQUARE = simulators.Square()
 
@@ -58,9 +59,9 @@ def weights_of(model):
 
 
 def test_model_is_physics_after_network(model, data):
-    np.testing.assert_allclose(model(data), SQUARE(model.network(data)), rtol=1e-6)
+    assert_close(model(data), SQUARE(model.network(data)), rtol=1e-6)
     model.compile()
-    np.testing.assert_allclose(model.predict(data, verbose=0), model(data), rtol=1e-5)
+    assert_close(model.predict(data, verbose=0), model(data), rtol=1e-5)
 
 
 def test_the_network_runs_once_in_a_step(data):
@@ -69,7 +70,7 @@ def test_the_network_runs_once_in_a_step(data):
     model = training.ScaleInvariantPhysics(net, SQUARE)
     model.compile(keras.optimizers.SGD(0.0))
     model.train_on_batch(data, data)
-    np.testing.assert_allclose(net.layers[0].moving_mean, data.mean(axis=0) / 2.0, rtol=1e-5)
+    assert_close(net.layers[0].moving_mean, data.mean(axis=0) / 2.0, rtol=1e-5)
 
 
 def test_scale_invariant_step_is_the_algorithm_written_out(data):
@@ -137,8 +138,8 @@ def test_evaluate_reports_the_errors_of_all_samples(model, data):
     results = model.evaluate(data, {"y": data, "x": np.sqrt(data)}, batch_size=16, verbose=0, return_dict=True)
     x = model.network(data).numpy()
     assert set(results) == {"loss", "x_error"}
-    np.testing.assert_allclose(results["loss"], np.mean((x**2 - data) ** 2), rtol=1e-5)
-    np.testing.assert_allclose(results["x_error"], np.mean(np.abs(x - np.sqrt(data))), rtol=1e-5)
+    assert_close(results["loss"], np.mean((x**2 - data) ** 2), rtol=1e-5)
+    assert_close(results["x_error"], np.mean(np.abs(x - np.sqrt(data))), rtol=1e-5)
 
 
 def test_the_distance_of_the_simulator_is_the_x_error(data):
@@ -147,7 +148,7 @@ def test_the_distance_of_the_simulator_is_the_x_error(data):
     model = training.DifferentiablePhysics(network(), sine)
     model.compile()
     result = model.evaluate(targets, targets, verbose=0, return_dict=True)
-    np.testing.assert_allclose(result["x_error"], np.mean(sine.distance(model.network(targets), targets)), rtol=1e-5)
+    assert_close(result["x_error"], np.mean(sine.distance(model.network(targets), targets)), rtol=1e-5)
 
 
 def test_compiled_metrics_and_callbacks(model, data):
@@ -339,7 +340,7 @@ def test_gauss_newton_solver_reaches_the_target_by_the_shortest_way():
     x = training.GaussNewtonSolver()(
         total, tf.constant([[6.0]], tf.float64), tf.constant([[0.0, 1.0, 2.0]], tf.float64)
     )
-    np.testing.assert_allclose(x, [[1.0, 2.0, 3.0]], rtol=1e-12)
+    assert_close(x, [[1.0, 2.0, 3.0]], rtol=1e-12)
 
 
 @pytest.mark.parametrize("solver", [training.SaddleFreeNewtonSolver(0.1, 3), training.GaussNewtonSolver(2, 1e-3)])

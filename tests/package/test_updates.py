@@ -8,6 +8,7 @@ import scipy.linalg
 import tensorflow as tf
 
 from physgrad_tf import simulators, updates
+from tests.package.agreement import assert_close
 
 SWIRL = simulators.Swirl(kappa=0.7)
 COMPOSITE = simulators.QuadraticComposite()
@@ -58,14 +59,12 @@ def x(rng):
 
 
 def test_gradient_descent_equals_closed_form(x):
-    np.testing.assert_allclose(
-        updates.gradient_descent(coupled, tf.constant(x), 0.3), -0.3 * coupled_gradient(x), rtol=1e-12
-    )
+    assert_close(updates.gradient_descent(coupled, tf.constant(x), 0.3), -0.3 * coupled_gradient(x), rtol=1e-12)
 
 
 def test_newton_equals_numpy_solve(x):
     expected = [-0.4 * np.linalg.solve(h, g) for h, g in zip(coupled_hessian(x), coupled_gradient(x), strict=True)]
-    np.testing.assert_allclose(updates.newton(coupled, tf.constant(x), 0.4), expected, rtol=1e-10)
+    assert_close(updates.newton(coupled, tf.constant(x), 0.4), expected, rtol=1e-10)
 
 
 def test_saddle_free_newton_equals_scipy_absolute_hessian(x):
@@ -73,7 +72,7 @@ def test_saddle_free_newton_equals_scipy_absolute_hessian(x):
     for h, g in zip(coupled_hessian(x), coupled_gradient(x), strict=True):
         absolute = scipy.linalg.sqrtm(h @ h).real  # |H| without an eigendecomposition of our own
         expected.append(-0.4 * np.linalg.solve(absolute, g))
-    np.testing.assert_allclose(updates.saddle_free_newton(coupled, tf.constant(x), 0.4), expected, rtol=1e-7)
+    assert_close(updates.saddle_free_newton(coupled, tf.constant(x), 0.4), expected, rtol=1e-7)
 
 
 def test_saddle_free_newton_descends_where_newton_climbs():
@@ -83,7 +82,7 @@ def test_saddle_free_newton_descends_where_newton_climbs():
     start = tf.constant([[0.5, 0.3]], tf.float64)
     newton, saddle_free = updates.newton(saddle, start, 0.1), updates.saddle_free_newton(saddle, start, 0.1)
     assert newton[0, 1] < 0 < saddle_free[0, 1]  # towards the saddle at x₁ = 0, towards the minimum at x₁ = √2
-    np.testing.assert_allclose(np.abs(newton), np.abs(saddle_free), rtol=1e-12)
+    assert_close(np.abs(newton), np.abs(saddle_free), rtol=1e-12)
 
 
 @pytest.mark.parametrize("simulator", [SWIRL, COMPOSITE])
@@ -169,12 +168,12 @@ def test_eager_equals_graph_equals_trajectory(name):
     x = tf.constant([[3.0, 3.0], [-1.0, 0.5]], tf.float64)
     eager = rule(x)
     compiled = tf.function(rule, autograph=False).get_concrete_function(tf.TensorSpec(x.shape, x.dtype))(x)
-    np.testing.assert_allclose(eager, compiled, rtol=1e-13)
+    assert_close(eager, compiled, rtol=1e-13)
     iterates = updates.trajectory(rule, x, 3)
     assert iterates.shape == (4, 2, 2)
     point = x
     for iterate in iterates:
-        np.testing.assert_allclose(iterate, point, rtol=1e-12)
+        assert_close(iterate, point, rtol=1e-12)
         point = point + rule(point)
 
 
@@ -183,14 +182,14 @@ def test_float32_agrees_with_float64(name):
     rule = all_rules()[name]
     step32 = rule(tf.constant([[3.0, 2.0]], tf.float32))
     assert step32.dtype == tf.float32
-    np.testing.assert_allclose(step32, rule(tf.constant([[3.0, 2.0]], tf.float64)), rtol=1e-5)
+    assert_close(step32, rule(tf.constant([[3.0, 2.0]], tf.float64)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", all_rules())
 def test_permuting_the_batch_permutes_the_steps(name, rng):
     x, order = 1 + rng.random(size=(5, 2)), rng.permutation(5)
     rule = all_rules()[name]
-    np.testing.assert_allclose(rule(tf.constant(x[order])), rule(tf.constant(x)).numpy()[order], rtol=1e-13)
+    assert_close(rule(tf.constant(x[order])), rule(tf.constant(x)).numpy()[order], rtol=1e-13)
 
 
 def test_trajectories_follow_their_closed_forms():
@@ -205,7 +204,7 @@ def test_trajectories_follow_their_closed_forms():
         iterates = updates.trajectory(all_rules()[name], np.array([[3.0, 3.0]]), 10).numpy()[:, 0]
         for coordinate, values in zip(iterates.T, expected, strict=True):
             if values is not None:
-                np.testing.assert_allclose(coordinate, values, rtol=1e-12)
+                assert_close(coordinate, values, rtol=1e-12)
 
 
 def test_a_diverging_trajectory_is_returned_whole():
@@ -230,9 +229,7 @@ def test_units(scale, seed):
     }
     delta_y = tf.constant([[0.1, -0.1]], tf.float64)
     inverse = updates.inverse_gradient(SWIRL, x, delta_y)
-    np.testing.assert_allclose(
-        updates.inverse_gradient(in_other_units["simulate"], scale * x, delta_y) / scale, inverse, rtol=1e-9
-    )
+    assert_close(updates.inverse_gradient(in_other_units["simulate"], scale * x, delta_y) / scale, inverse, rtol=1e-9)
     np.testing.assert_allclose(
         updates.physical_gradient(
             in_other_units["simulate"], scale * x, delta_y, local_inverse=in_other_units["inverse"]
