@@ -112,7 +112,7 @@ def summary(figure: Figure) -> str:
 def _contents(axes: Axes) -> Iterator[tuple[str, str]]:
     for line in axes.lines:
         if line.get_transform().contains_branch(axes.transData):
-            yield "line", _points(axes, line.get_xydata())  # as numbers, also where the axes have words
+            yield "line", _points(axes, np.asarray(line.get_xydata()))  # as numbers, also where the axes have words
     for collection in axes.collections:
         colours = collection.get_array()
         if isinstance(collection, QuadMesh):

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import nbformat
 from nbformat import NotebookNode
@@ -40,6 +41,7 @@ RECORD = Path("chapters/closing/settings.json")
 START_UP = Path(__file__).with_name("start_up.py")
 PROBE = Path(__file__).with_name("probe.py")
 AT_A_TIME = 2
+PACKAGE = "package"
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,18 @@ class Run:
 Runs = dict[str, dict[str, Run]]  # by chapter and setting
 
 
+@dataclass(frozen=True)
+class PackageRun:
+    """The package's tests under one setting: like `Run`, with how many passed and the names of those that failed."""
+
+    date: str
+    seconds: float
+    digest: str
+    environment: timings.Environment
+    passed: int
+    failed: list[str]
+
+
 class NoEffect(Exception):
     """A setting changes nothing, not even a last digit."""
 
@@ -150,10 +164,12 @@ class Record:
 
     Attributes:
         runs: every chapter's last run under every setting.
+        package: the last run of the package's tests under every setting.
         probes: what the probe printed under every setting, by the processor's name.
     """
 
     runs: Runs = field(default_factory=dict)
+    package: dict[str, PackageRun] = field(default_factory=dict)
     probes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -183,7 +199,11 @@ def read(root: Path = ROOT) -> Record:
         }
         for chapter, by_setting in stored["chapters"].items()
     }
-    return Record(runs, stored["probes"])
+    package = {
+        name: PackageRun(**run | {"environment": environments[run["environment"]]})
+        for name, run in stored["package"].items()
+    }
+    return Record(runs, package, stored["probes"])
 
 
 def _claim_runs(stored: Iterable[Sequence[Any]]) -> list[ClaimRun]:
@@ -206,8 +226,16 @@ def write(record: Record, root: Path = ROOT) -> None:
                 "claims": [[claim.id, claim.margin, claim.measured] for claim in ran.claims],
             }
             chapters.setdefault(page, {})[name] = entry
+    package = {}
+    for name in SETTINGS:
+        if name in record.package:
+            if record.package[name].environment not in environments:
+                environments.append(record.package[name].environment)
+            number = environments.index(record.package[name].environment)
+            package[name] = asdict(record.package[name]) | {"environment": number}
     stored = {
         "environments": [asdict(environment) for environment in environments],
+        "package": package,
         "probes": record.probes,
         "chapters": chapters,
     }
@@ -277,6 +305,39 @@ def run_chapter(page: Path, setting: Setting, root: Path = ROOT) -> Run:
         claims=claims,
         failed=failed,
         seen=seen,
+    )
+
+
+def package_digest(root: Path = ROOT) -> str:
+    """What the package and its tests compute: their code without comments and layout."""
+    paths = sorted([*(root / "physgrad_tf").rglob("*.py"), *(root / "tests" / "package").rglob("*.py")])
+    code = "\n".join(ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
+    return hashlib.sha256(code.encode()).hexdigest()[:12]
+
+
+def run_package(setting: Setting) -> PackageRun:
+    """Run the tests of the package under one setting."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="physgrad-pytest-") as folder:
+        report = Path(folder) / "report.xml"
+        command = [_python(setting), "-m", "pytest", "-q", "-n", "2", "-p", "book.runs.start_up"]
+        command.append(f"--junitxml={report}")
+        # Old libraries on newer ones: their deprecation warnings are theirs.
+        command += ["-W", "default::DeprecationWarning"] if setting.kind == "versions" else []
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", **setting.environment}
+        done = subprocess.run([*command, "tests/package"], cwd=ROOT, env=environment, capture_output=True, text=True)
+        if not report.exists():
+            raise RuntimeError(f"The package's tests did not run under {setting.name}:\n{done.stdout}\n{done.stderr}")
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    bad = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
+    failed = [f"{case.get('classname')}::{case.get('name')}" for case in bad]
+    return PackageRun(
+        date=datetime.now(UTC).date().isoformat(),
+        seconds=round(time.monotonic() - start, 1),
+        digest=package_digest(),
+        environment=_environment(setting),
+        passed=len(cases) - len(failed),
+        failed=failed,
     )
 
 
@@ -406,11 +467,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is wanted, two notebooks at a time; 0 when every cell of every run passed."""
     parser = argparse.ArgumentParser(prog="python -m book.runs.settings", description=__doc__.splitlines()[0])
     parser.add_argument("--settings", nargs="*", default=[], help="names or kinds; default: all but versions")
-    parser.add_argument("--chapters", nargs="*", default=[], help="paths or names; default: all")
+    parser.add_argument("--chapters", nargs="*", default=[], help=f"paths or names; {PACKAGE}: its tests; default: all")
     parser.add_argument("--again", action="store_true", help="also what the record has for the present code")
     asked = parser.parse_args(arguments)
     try:
-        names, pages = chosen(asked.settings), chapters(asked.chapters)
+        names = chosen(asked.settings)
+        with_package = not asked.chapters or PACKAGE in asked.chapters
+        notebooks_named = [name for name in asked.chapters if name != PACKAGE]
+        pages = chapters(notebooks_named) if notebooks_named or not asked.chapters else []
     except ValueError as error:
         parser.error(str(error))
     names = _with_effect(names)
@@ -435,7 +499,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 + (f", FAILED: {said}" if said else ""),
                 flush=True,
             )
+    if with_package:
+        passed &= _run_packages(names, asked.again)
     return 0 if passed else 1
+
+
+def _run_packages(names: Iterable[str], again: bool) -> bool:
+    passed = True
+    for name in names:
+        known = read().package.get(name)
+        if again or known is None or known.digest != package_digest():
+            print(f"tests/package under {name} …", flush=True)
+            ran = run_package(SETTINGS[name])
+            with changed() as record:
+                record.package[name] = ran
+            passed &= not ran.failed
+            print(f"tests/package {name}: {ran.passed} passed in {ran.seconds:.0f} s, failed: {ran.failed}", flush=True)
+    return passed
 
 
 if __name__ == "__main__":

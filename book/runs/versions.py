@@ -9,8 +9,8 @@ from pathlib import Path
 from book.toc import ROOT
 
 HOME = Path("_build/versions")
-#: What a kernel needs beside the package.
-COMPANIONS = ("ipykernel>=6.29", "scipy>=1.14")
+#: What a kernel and the package's tests need beside the package.
+COMPANIONS = ("hypothesis>=6.100", "ipykernel>=6.29", "pytest>=8.3", "pytest-xdist>=3.6", "scipy>=1.14")
 
 
 @dataclass(frozen=True)

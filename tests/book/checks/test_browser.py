@@ -2,7 +2,7 @@
 
 import pytest
 
-from book.checks.browser import View
+from book.checks.browser import Browser, PageFailed, View
 from book.toc import pages
 
 VIEWS = [View("light"), View("dark"), View("light", width=390, height=800)]
@@ -61,3 +61,64 @@ def test_page_looks_right(browser, address, page, view):
     elsewhere = [asked for asked in browser.requests if not asked.startswith((address, "data:", "blob:"))]
     assert elsewhere == []
     assert browser.complaints == []
+
+
+@pytest.fixture
+def specimen(browser: Browser, tmp_path):
+    """Opens a page of one's own making."""
+
+    def opened(body):
+        article = f'<article class="bd-article">{body}</article>'
+        page = tmp_path / "specimen.html"
+        page.write_text(f'<!doctype html><html data-theme="light"><body>{article}</body></html>', encoding="utf-8")
+        browser.open(page.as_uri(), View("light"))
+        return browser
+
+    return opened
+
+
+def test_a_good_page_gives_no_offence(specimen):
+    browser = specimen("<p>Nothing wrong.</p>")
+    assert browser.evaluate(PROBLEMS) == []
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("script", "complaint"),
+    [
+        ("throw new Error('a fault in a script')", "a fault in a script"),
+        ("setTimeout(() => { throw new Error('a late fault') }, 0)", "a late fault"),
+        ("console.error('an error in the console')", "an error in the console"),
+        ("document.body.append(Object.assign(new Image(), {src: 'missing.png'}))", "missing.png"),
+    ],
+)
+def test_a_page_that_complains_is_heard(specimen, script, complaint):
+    browser = specimen(f"<p>Text.</p><script>{script}</script>")
+    assert any(complaint in said for said in [*browser.complaints, *browser.requests])
+    assert browser.complaints
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ('<img src="missing.png" alt="nothing">', "a picture that does not load"),
+        ('<span class="math">x</span>', "a formula that was not drawn"),
+        ("<p>\\(x\\)</p>", "TeX shown as text"),
+        ('<div style="width: 3000px">wide</div>', "pixels wider than the window"),
+        ('<div class="solution">open</div>', "a solution that is not folded"),
+        ('<mjx-container><g fill="red"></g></mjx-container>', "red ink in a formula"),
+    ],
+)
+def test_a_page_that_looks_wrong_is_seen(specimen, body, problem):
+    found = specimen(body).evaluate(PROBLEMS)
+    assert any(problem in each for each in found), found
+
+
+def test_a_script_that_fails_is_no_answer(specimen):
+    with pytest.raises(PageFailed, match="nothing of that name"):
+        specimen("<p>Text.</p>").evaluate("(() => { throw new Error('nothing of that name') })()")
+
+
+def test_a_page_that_is_not_there_fails(browser, tmp_path):
+    with pytest.raises(PageFailed):
+        browser.open((tmp_path / "nowhere.html").as_uri(), View("light"))
