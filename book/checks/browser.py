@@ -8,6 +8,8 @@ from typing import Any, Literal
 from playwright.sync_api import ConsoleMessage, Error, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# What the theme says in the console to every reader who comes for the first time.
+GREETING = "Got invalid theme mode: . Resetting to auto."
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
