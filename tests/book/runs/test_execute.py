@@ -63,3 +63,10 @@ def test_a_notebook_without_a_set_up_cell_is_refused(tmp_path, tags):
     path = write(tmp_path / "chapter.ipynb", "print(1)", set_up_tags=tags)
     with pytest.raises(ValueError, match="set-up"):
         execute(path, SET_UP)
+
+
+def test_equal_cells_get_ids_of_their_own(tmp_path):
+    path = write(tmp_path / "chapter.ipynb", "print(value)", "print(value)", "print(value)")
+    execute(path, SET_UP)
+    ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
+    assert len(set(ids)) == len(ids) == 5
