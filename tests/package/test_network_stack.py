@@ -131,7 +131,7 @@ def test_a_network_that_diverges_leaves_the_others_alone(networks):
     calm = train(training.stack_networks(networks), keras.optimizers.SGD(decaying(RATES)))
     wild = train(training.stack_networks(networks), keras.optimizers.SGD(decaying([RATES[0], 1e200, RATES[2]])))
     assert not np.isfinite(wild[-1, 1])
-    np.testing.assert_array_equal(wild.numpy()[:, [0, 2]], calm.numpy()[:, [0, 2]])
+    assert_close(wild.numpy()[:, [0, 2]], calm.numpy()[:, [0, 2]], rtol=1e-10)
 
 
 def test_scale_invariant_physics_trains_in_a_stack_as_in_its_own_model(networks):
