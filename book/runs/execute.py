@@ -21,6 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
+from book import digests
 from book.runs.set_up import TAG, cell_source
 from book.runs.timings import Run, here, read, write
 from book.toc import ROOT, docnames, notebooks
@@ -159,8 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         seconds = time.monotonic() - start
         print(f"\r{progress}: {seconds:.1f} s" if sys.stdout.isatty() else f": {seconds:.1f} s", flush=True)
-        run = Run(round(seconds, 1), datetime.now(UTC).date().isoformat(), here())
-        write(read(ROOT) | {page.as_posix(): run}, ROOT)
+        digest = digests.of_chapter(nbformat.read(ROOT / page, as_version=4))
+        ran = Run(round(seconds, 1), datetime.now(UTC).date().isoformat(), here(), digest)
+        write(read(ROOT) | {page.as_posix(): ran}, ROOT)
     return 0
 
 

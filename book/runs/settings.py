@@ -7,9 +7,7 @@ written after every chapter: a run that was broken off goes on where it stopped.
 """
 
 import argparse
-import ast
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -30,7 +28,7 @@ from xml.etree import ElementTree
 import nbformat
 from nbformat import NotebookNode
 
-from book import outputs
+from book import digests, outputs
 from book.runs import timings
 from book.runs.execute import CellsFailed, prepare, run
 from book.runs.set_up import cell_source
@@ -173,16 +171,9 @@ class Record:
     probes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def digest(notebook: NotebookNode) -> str:
-    """What a chapter computes: its code without comments, layout and set-up cell."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"][1:]
-    code = "\n".join(ast.dump(ast.parse(cell.source)) for cell in cells)
-    return hashlib.sha256(code.encode()).hexdigest()[:12]
-
-
 def digest_of(page: Path, root: Path = ROOT) -> str:
     """The digest of a chapter as it is stored."""
-    return digest(nbformat.read(root / page, as_version=4))
+    return digests.of_chapter(nbformat.read(root / page, as_version=4))
 
 
 def read(root: Path = ROOT) -> Record:
@@ -239,6 +230,7 @@ def write(record: Record, root: Path = ROOT) -> None:
         "probes": record.probes,
         "chapters": chapters,
     }
+    stored = {"checksum": digests.of_record(stored), **stored}
     unfinished = (root / RECORD).with_suffix(".unfinished")
     unfinished.write_text("\n".join(_lines(stored, depth=5)) + "\n", encoding="utf-8")
     os.replace(unfinished, root / RECORD)
@@ -300,7 +292,7 @@ def run_chapter(page: Path, setting: Setting, root: Path = ROOT) -> Run:
     return Run(
         date=datetime.now(UTC).date().isoformat(),
         seconds=round(time.monotonic() - start, 1),
-        digest=digest(stored),
+        digest=digests.of_chapter(stored),
         environment=_environment(setting),
         claims=claims,
         failed=failed,
@@ -310,9 +302,7 @@ def run_chapter(page: Path, setting: Setting, root: Path = ROOT) -> Run:
 
 def package_digest(root: Path = ROOT) -> str:
     """What the package and its tests compute: their code without comments and layout."""
-    paths = sorted([*(root / "physgrad_tf").rglob("*.py"), *(root / "tests" / "package").rglob("*.py")])
-    code = "\n".join(ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in paths)
-    return hashlib.sha256(code.encode()).hexdigest()[:12]
+    return digests.of_modules([*(root / "physgrad_tf").rglob("*.py"), *(root / "tests" / "package").rglob("*.py")])
 
 
 def run_package(setting: Setting) -> PackageRun:

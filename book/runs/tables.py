@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from book import digests
 from book.runs.timings import Environment, here
 
 
@@ -46,7 +47,8 @@ def write(tables: Iterable[Table], path: Path) -> None:
         print("\n".join(["", table.title, *(" | ".join(row) for row in [table.head, *table.rows])]), flush=True)
         made.append(table)
     record = Record(datetime.now(UTC).date().isoformat(), here(), made)
-    path.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    stored = {"checksum": digests.of_record(asdict(record)), **asdict(record)}
+    path.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> Record:

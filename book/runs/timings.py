@@ -23,11 +23,12 @@ class Environment:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of one chapter from scratch, kernel start and imports included."""
+    """One execution of one chapter from scratch, kernel start and imports included; the digest is that of its code."""
 
     seconds: float
     date: str
     environment: Environment
+    digest: str
 
 
 def here() -> Environment:
@@ -48,7 +49,7 @@ def read(root: Path = ROOT) -> dict[str, Run]:
     stored = json.loads(path.read_text(encoding="utf-8"))
     environments = [Environment(**entry) for entry in stored["environments"]]
     return {
-        chapter: Run(entry["seconds"], entry["date"], environments[entry["environment"]])
+        chapter: Run(**entry | {"environment": environments[entry["environment"]]})
         for chapter, entry in stored["chapters"].items()
     }
 
@@ -70,7 +71,7 @@ def write(runs: dict[str, Run], root: Path = ROOT) -> None:
     stored = {
         "environments": [asdict(environment) for environment in environments],
         "chapters": {
-            chapter: {"seconds": run.seconds, "date": run.date, "environment": environments.index(run.environment)}
+            chapter: asdict(run) | {"environment": environments.index(run.environment)}
             for chapter, run in listed.items()
         },
     }

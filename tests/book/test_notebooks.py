@@ -11,7 +11,7 @@ import pytest
 from nbformat import NotebookNode
 from PIL import Image
 
-from book import outputs
+from book import digests, outputs
 from book.checks.nbval_tolerance import stated
 from book.runs import timings
 from book.runs.execute import NOTEBOOK_METADATA
@@ -219,6 +219,8 @@ def test_every_exercise_has_one_executed_folded_solution_right_after_it(page):
 def test_every_notebook_ran_within_its_budget():
     runs = timings.read()
     assert set(runs) == {page.as_posix() for page in PAGES}, "run `make execute`: the record does not match _toc.yml"
+    stale = [page for page in PAGES if runs[page.as_posix()].digest != digests.of_chapter(read(page))]
+    assert stale == [], "run `make execute`: seconds of an older version of the chapter"
     seconds = {chapter: run.seconds for chapter, run in runs.items()}
     assert all(0 < value <= SECONDS_A_CHAPTER for value in seconds.values()), seconds
     assert sum(seconds.values()) <= SECONDS_FOR_THE_BOOK, seconds

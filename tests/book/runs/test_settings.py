@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from book import digests
 from book.runs import settings, timings
 from book.runs.execute import execute
 from book.runs.margins import margins_of
@@ -111,12 +112,12 @@ def test_what_is_written_is_read(tmp_path):
 def test_only_what_changed_is_run(book):
     page = notebooks(book)[0]
     notebook = nbformat.read(book / page, as_version=4)
-    current = dataclasses.replace(RUN, digest=settings.digest(notebook))
-    assert settings.digest(notebook) == settings.digest_of(page, book)
+    current = dataclasses.replace(RUN, digest=digests.of_chapter(notebook))
+    assert digests.of_chapter(notebook) == settings.digest_of(page, book)
     notebook.cells[2].source += "\n# a comment changes nothing"
-    assert settings.digest(notebook) == current.digest
+    assert digests.of_chapter(notebook) == current.digest
     notebook.cells[2].source += "\nx = 2 * x"
-    assert settings.digest(notebook) != current.digest
+    assert digests.of_chapter(notebook) != current.digest
 
 
 def test_a_claim_that_was_not_reached_has_no_margin(book):

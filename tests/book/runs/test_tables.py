@@ -1,11 +1,13 @@
 """The stored tables: written whole or not at all, read back as they were, and all of them on the page."""
 
+import json
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
 
-from book.runs import bench, long
+from book import digests
+from book.runs import bench, long, settings
 from book.runs.tables import Table, read, write
 from book.toc import ROOT
 
@@ -32,6 +34,20 @@ def test_a_run_that_breaks_off_leaves_the_old_record(tmp_path):
     with pytest.raises(RuntimeError, match="out of memory"):
         write(breaks(), tmp_path / "record.json")
     assert (tmp_path / "record.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("path", [*STORED, settings.RECORD], ids=str)
+def test_nobody_has_edited_a_record(path):
+    stored = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    checksum = stored.pop("checksum")
+    assert digests.of_record(stored) == checksum, f"{path} is not what its command wrote"
+
+
+def test_an_edited_record_is_noticed(tmp_path):
+    write([TABLE], tmp_path / "record.json")
+    (tmp_path / "record.json").write_text((tmp_path / "record.json").read_text().replace("0.1 to", "0.01 to"))
+    stored = json.loads((tmp_path / "record.json").read_text())
+    assert stored.pop("checksum") != digests.of_record(stored)
 
 
 @pytest.mark.parametrize("path", STORED, ids=str)
