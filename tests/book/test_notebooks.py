@@ -166,6 +166,42 @@ def test_every_picture_is_the_one_that_its_summary_describes(page):
                 assert picture.text["Description"] == output.data["text/plain"], f"code cell {number}"
 
 
+DECIMAL = re.compile(r"(?<![\w.\-])\d+\.\d+(?![\w.]*\d)")
+NO_PROSE = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|```.*?```|`[^`]*`|\]\([^)]*\)|\bPython [\d., and]+", re.DOTALL)
+
+
+def unfounded(notebook: NotebookNode) -> list[str]:
+    """Decimal numbers in the prose that no cell of the notebook has written or printed, rounded or as a percentage."""
+    known = set()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            texts_of_cell = [cell.source, *outputs.texts(cell.outputs)]
+            known |= {abs(outputs.value(number)) for text in texts_of_cell for number in outputs.NUMBER.findall(text)}
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for number in DECIMAL.findall(NO_PROSE.sub(" ", cell.source)):
+                decimals = len(number.partition(".")[2])
+                if not any(float(number) in (round(k, decimals), round(100.0 * k, decimals)) for k in known if k < 1e9):
+                    found.append(number)
+    return found
+
+
+@every_notebook
+def test_numbers_in_the_prose_were_computed(page):
+    assert unfounded(read(page)) == []
+
+
+def test_an_unfounded_number_is_noticed():
+    cells = [
+        nbformat.v4.new_code_cell("rate = 0.3", outputs=[nbformat.v4.new_output("stream", text="loss 0.1234\n")]),
+        nbformat.v4.new_markdown_cell(
+            "At a rate of 0.3 the loss is 0.12, or 12.3 %, not 0.13; $x = 4.5$ is no result."
+        ),
+    ]
+    assert unfounded(nbformat.v4.new_notebook(cells=cells)) == ["0.13"]
+
+
 @every_chapter
 def test_ends_with_a_summary_and_exercises(page):
     source = "\n\n".join(cell.source for cell in read(page).cells if cell.cell_type == "markdown")

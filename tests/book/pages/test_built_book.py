@@ -1,6 +1,7 @@
 """The built book, checked by what it produced: every page there, whole, fresh, and every link and picture in place."""
 
 import functools
+import json
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -209,8 +210,68 @@ def test_the_ledger_shows_every_statement_and_every_claim(html):
         assert (f"{verdict}: {n}" in summary.get_text()) == (n > 0)
 
 
-def test_what_was_run_shows_every_chapter(html):
+def raw_records():
+    """Every claim's record, from the files of the notebooks themselves, in the order of the table of contents."""
+    found = []
+    for page in NOTEBOOKS:
+        for cell in json.loads((ROOT / page).read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if "physgrad_claim" in output.get("metadata", {}):
+                    found.append(output["metadata"]["physgrad_claim"])
+    return found
+
+
+def digits(value):
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.3g}"
+
+
+def test_the_ledger_has_what_the_files_have(html):
+    """Counted and formatted here: repeats of an ID, every number with its digits, and the counts at the top."""
+    page = article(html, Path("chapters/closing/ledger.md"))
+    records = raw_records()
+    entries = yaml.safe_load((ROOT / "chapters/closing/statements.yml").read_text(encoding="utf-8"))
+    assert len(page.select(".ledger-answer")) == len(records)
+    for entry in entries:
+        mine = [record for record in records if record["id"] == entry["id"]]
+        shown = page.find(id=f"ledger-{entry['id'].lower()}").select(".ledger-answer")
+        assert len(shown) == len(mine), entry["id"]
+        for record, answer in zip(mine, shown, strict=True):
+            numbers = [item.get_text().strip() for item in answer.select(".ledger-numbers li")]
+            expected = [f"{name} = {digits(value)}" for name, value in record["measured"].items()]
+            assert [n.replace("’", "'") for n in numbers] == expected, entry["id"]
+    summary = page.select_one(".ledger-summary").get_text()
+    assert f"{len(entries)} statements, {len(records)} executed claims" in summary
+    for verdict in ("holds", "holds if", "not shown", "does not hold"):
+        count = sum(entry["verdict"] == verdict for entry in entries)
+        assert bool(re.search(rf"{verdict}: {count}(?!\d)", summary)) == (count > 0), verdict
+
+
+def test_every_claim_is_in_the_picture_and_the_table_of_margins(html):
+    page = article(html, Path("chapters/closing/runs.md"))
+    record = json.loads((ROOT / "chapters/closing/settings.json").read_text(encoding="utf-8"))
+    picture = page.select_one("svg.margins")
+    names = [text.get_text() for text in picture.find_all("text")]
+    assert [name for name in names if re.fullmatch(r"[A-Z]\d+", name)] == [each["id"] for each in raw_records()]
+    ran = {name for runs in record["chapters"].values() for name in runs}
+    assert ran <= set(names)
+    assert len(picture.find_all("rect")) == sum(
+        1 + len(record["chapters"].get(page.as_posix(), {})) for page in NOTEBOOKS for _ in claims_of(page)
+    )
+    rows = [row for row in page.find_all("tr") if row.find("a") and len(row.find_all("td")) == 5]
+    assert sorted(row.a.get_text() for row in rows) == sorted(each["id"] for each in raw_records())
+
+
+def test_what_was_run_shows_every_chapter_and_their_sum(html):
     page = article(html, Path("chapters/closing/runs.md"))
     text = page.get_text()
     assert all(title(notebook) in text for notebook in NOTEBOOKS)
     assert "tensorflow" in text
+    timings = json.loads((ROOT / "chapters/closing/timings.json").read_text(encoding="utf-8"))["chapters"]
+    rows = {
+        row.td.get_text(): [cell.get_text() for cell in row.find_all("td")]
+        for row in page.table.find_all("tr")
+        if row.td
+    }
+    assert rows["All chapters"][1] == f"{sum(entry['seconds'] for entry in timings.values()):.0f}"
+    for chapter, entry in timings.items():
+        assert rows[title(Path(chapter))][1:3] == [f"{entry['seconds']:.0f}", entry["date"]]

@@ -1,5 +1,6 @@
 """The table of all methods on all problems: each number is one that a cell stored, and each is on the page."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import yaml
 from bs4 import BeautifulSoup
 
 from book.pages.choosing import CHOSEN, contests
-from book.pages.ledger import show
 from book.records import claims
 from book.toc import ROOT
 
@@ -27,21 +27,35 @@ def plain(words):
     return re.sub(r"\$(.*?)\$", r"\\(\1\\)", words)
 
 
+def stored_numbers(chapter, claim_id):
+    """What the claims of an ID measured, from the notebook's file itself."""
+    notebook = json.loads((ROOT / f"chapters/{chapter}.ipynb").read_text(encoding="utf-8"))
+    found = {}
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            record = output.get("metadata", {}).get("physgrad_claim", {})
+            if record.get("id") == claim_id:
+                found |= record["measured"]
+    return found
+
+
 def test_every_comparison_is_on_the_page(html):
+    """Row by row, from the files themselves: as many rows as entries, in their order, the numbers ranked and rounded."""
     page = BeautifulSoup((html / Path("chapters/closing/choosing.html")).read_text(encoding="utf-8"), "html.parser")
-    rows = [row for table in page.find_all("table") for row in table.find_all("tr") if len(row.find_all("td")) == 4]
-    linked = {row.find_all("td")[3].a["href"].rsplit("#")[-1]: [] for row in rows if row.find_all("td")[3].a}
-    for row in rows:
-        if row.find_all("td")[3].a:
-            linked[row.find_all("td")[3].a["href"].rsplit("#")[-1]].append(row.find_all("td")[2])
-    for contest in contests():
-        best, value = next(iter(contest.results.items()))
-        cells = linked[contest.claim.anchor]
-        assert any(
-            cell.strong is not None and cell.strong.get_text() == f"{plain(best)}: {show(value)}" for cell in cells
-        )
-        texts = [cell.get_text() for cell in cells]
-        assert any(all(f"{plain(m)}: {show(v)}" in text for m, v in contest.results.items()) for text in texts)
+    rows = [row for table in page.find_all("table") for row in table.find_all("tr") if row.find("a") and row.find("td")]
+    entries = yaml.safe_load((ROOT / CHOSEN).read_text(encoding="utf-8"))
+    assert len(rows) == len(entries)
+    for row, entry in zip(rows, entries, strict=True):
+        problem, measure, order, cell = row.find_all("td")
+        assert problem.get_text() == plain(entry["problem"])
+        assert measure.get_text() == plain(entry["measure"])
+        measured = stored_numbers(entry["chapter"], entry["claim"])
+        ranked = sorted(entry["results"], key=lambda method: measured[entry["results"][method]])
+        values = [measured[entry["results"][method]] for method in ranked]
+        texts = [f"{v:.0f}" if float(v).is_integer() and abs(v) < 1e6 else f"{v:.3g}" for v in values]
+        assert order.get_text() == "; ".join(f"{plain(m)}: {t}" for m, t in zip(ranked, texts, strict=True))
+        assert order.strong.get_text() == f"{plain(ranked[0])}: {texts[0]}"
+        assert f"{entry['chapter'].split('/')[-1]}.html#claim-{entry['claim'].lower()}" in cell.a["href"]
 
 
 @pytest.mark.parametrize(
