@@ -40,7 +40,7 @@ def stored_numbers(chapter, claim_id):
 
 
 def test_every_comparison_is_on_the_page(html):
-    """Row by row, from the files themselves: as many rows as entries, in their order, the numbers ranked and rounded."""
+    """Row by row, from the files themselves: as many rows as entries, in their order, numbers ranked and rounded."""
     page = BeautifulSoup((html / Path("chapters/closing/choosing.html")).read_text(encoding="utf-8"), "html.parser")
     rows = [row for table in page.find_all("table") for row in table.find_all("tr") if row.find("a") and row.find("td")]
     entries = yaml.safe_load((ROOT / CHOSEN).read_text(encoding="utf-8"))
