@@ -1,8 +1,12 @@
 """The runner of the chapters: equal bytes from equal outputs, and no half-written chapter."""
 
+import base64
+import io
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 
 from book.runs.execute import NOTEBOOK_METADATA, ChapterFailed, execute
 
@@ -70,3 +74,16 @@ def test_equal_cells_get_ids_of_their_own(tmp_path):
     execute(path, SET_UP)
     ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
     assert len(set(ids)) == len(ids) == 5
+
+
+def test_figures_are_stored_with_their_summaries(tmp_path):
+    source = "import matplotlib.pyplot as plt\nfrom physgrad_tf import plotting\nplotting.use_style()"
+    drawing = "plt.plot([1.0, 2.0, 4.0])\nprint(plotting.summary(plt.gcf()))"
+    path = write(tmp_path / "chapter.ipynb", source, drawing)
+    execute(path, SET_UP)
+    printed, drawn = [
+        o for o in nbformat.read(path, as_version=4).cells[-1].outputs if o.output_type != "execute_result"
+    ]
+    assert drawn.data["text/plain"] == printed.text.strip()
+    picture = Image.open(io.BytesIO(base64.b64decode(drawn.data["image/png"])))
+    assert picture.text["Description"] == printed.text.strip()
