@@ -167,7 +167,7 @@ def test_every_picture_is_the_one_that_its_summary_describes(page):
 
 
 DECIMAL = re.compile(r"(?<![\w.\-])\d+\.\d+(?![\w.]*\d)")
-NO_PROSE = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|```.*?```|`[^`]*`|\]\([^)]*\)|\bPython [\d., and]+", re.DOTALL)
+NO_PROSE = re.compile(r"\$\$.*?\$\$|\$[^$]*\$|```.*?```|`[^`]*`|\]\([^)]*\)|\bPython [\d., andto]+", re.DOTALL)
 
 
 def unfounded(notebook: NotebookNode) -> list[str]:
