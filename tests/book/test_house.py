@@ -325,7 +325,7 @@ def test_what_is_imported_is_asked_for(folder: str) -> None:
     unasked = {
         (str(path.relative_to(ROOT)), module)
         for path in paths
-        for module in imported(path) - sys.stdlib_module_names - {"physgrad_tf", "book"}
+        for module in imported(path) - sys.stdlib_module_names - {"physgrad_tf", "book", "tests"}
         if not {canonicalize_name(name) for name in holders[module]} & asked
     }
     assert not unasked, "name what provides these in pyproject.toml, then `make lock`"
