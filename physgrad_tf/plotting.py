@@ -19,6 +19,7 @@ from matplotlib.quiver import Quiver
 
 __all__ = ["COLORS", "INK", "METHOD_COLORS", "summary", "use_style"]
 
+FAR = 1e6  # lengths of an axis; what lies beyond is as far outside of the picture
 #: Mid-tone of all lines and letters, with a contrast above 4 on the white and on the dark page.
 INK = "#7d7d7d"
 
@@ -162,7 +163,7 @@ def _colours(mappable: Collection | Any, values: Any) -> str:
 
 
 def _moments(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
+    finite = np.clip(values[np.isfinite(values)], -FAR, FAR)
     if not finite.size:
         return "nothing"
     return " ".join(f"{moment:.3f}".replace("-0.000", "0.000") for moment in (finite.mean(), finite.std(), finite[-1]))
