@@ -165,7 +165,9 @@ def train_stack(
         repeat(step, start, end)
         return measure()
 
-    compiled = tf.function(advance, jit_compile=jit_compile, autograph=False)
+    # Traced here and not by the first call: TensorFlow warns where many new functions are traced by calls.
+    number = tf.TensorSpec([], tf.int32)
+    compiled = tf.function(advance, jit_compile=jit_compile, autograph=False).get_concrete_function(number, number)
     return tf.stack([compiled(tf.constant(start), tf.constant(end)) for start, end in itertools.pairwise([0, *marks])])
 
 
