@@ -14,17 +14,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint types test-package test-book test-chapters execute settings bench long lock clean
+.PHONY: help book colab rehearse test lint types test-package test-book test-chapters execute settings bench long lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make book     build $(PAGES)/index.html from nothing"
+	@echo "make colab    write the chapters as plain notebooks, for Colab and other front ends, to _build/colab"
 	@echo "make test     check everything: code, types, package, pages, and every output of every chapter"
 	@echo "make lint     check and format-check code and notebooks"
 	@echo "make execute  run every chapter from scratch and write its outputs"
 	@echo "make settings run the chapters as other machines, seeds and versions would, and record margins and digits"
 	@echo "make bench    time training steps against each other, on an idle machine, and store the ratios"
 	@echo "make long     run what holds only after long training, and store its tables"
+	@echo "make rehearse publish the present commit on this machine: the steps of the workflow, with local stand-ins"
 	@echo "make lock     write requirements.txt from pyproject.toml (LOCK=--upgrade: newest versions)"
 	@echo "make clean    remove what make made: $(VENV), _build and the tools' caches"
 
@@ -57,6 +59,11 @@ book: $(INSTALLED)
 	@echo
 	@echo "The book is at $(CURDIR)/$(PAGES)/index.html: open it in a browser."
 
+colab: $(INSTALLED)
+	$(BIN)/jupyter-book build -W -n --keep-going --all --builder custom --custom-builder colab .
+	@echo
+	@echo "The notebooks are below $(CURDIR)/_build/colab/chapters."
+
 execute: $(INSTALLED)
 	$(BIN)/python -m book.runs.execute
 
@@ -68,6 +75,10 @@ settings: $(INSTALLED)
 # Ratios within one run; no test asserts them.
 bench: $(INSTALLED)
 	$(BIN)/python -m book.runs.bench
+
+# What .github/workflows/publish.yml runs, against a bare repository and a web server of this machine; some minutes.
+rehearse: $(INSTALLED)
+	$(BIN)/python -m book.checks.rehearse
 
 # Steps are fixed, so the machine may be busy; it takes some ten minutes.
 long: $(INSTALLED)
@@ -89,7 +100,7 @@ types: $(INSTALLED)
 test-package: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 tests/package
 
-test-book: $(INSTALLED) book
+test-book: $(INSTALLED) book colab
 	$(BIN)/python -m pytest -n 2 tests/book
 
 # One worker per notebook: its cells share a kernel.

@@ -56,14 +56,20 @@ def prepare(notebook: NotebookNode, set_up: str) -> NotebookNode:
     for cell in code:
         cell.outputs = []
         cell.execution_count = None
-    seen: dict[str, int] = {}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+    set_ids(notebook)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    return notebook
+
+
+def set_ids(notebook: NotebookNode) -> None:
+    """Give every cell an id that depends on its content alone."""
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
         content = f"{cell.cell_type}\n{cell.source}"
         repeat = seen[content] = seen.get(content, 0) + 1
         cell.id = hashlib.sha256(f"{repeat}\n{content}".encode()).hexdigest()[:12]
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    return notebook
 
 
 def run(notebook: NotebookNode, folder: Path, python: str = sys.executable, **options: Any) -> None:

@@ -1,19 +1,14 @@
 """The set-up cell: the first code cell of every notebook, the same everywhere, with the address from `_config.yml`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
-import yaml
+import nbformat
 
-if TYPE_CHECKING:
-    from sphinx.application import Sphinx
+from book.address import ROOT, repository_address
+from book.toc import notebooks
 
-CONFIG = Path(__file__).resolve().parents[2] / "_config.yml"
 TAG = "set-up"
-UNSET_OWNER = "set--me"  # GitHub allows no two hyphens in a row: nobody can register it
 
 _TEMPLATE = Template("""\
 # Find physgrad_tf: installed, in a folder above this one, or in a clone made here (Colab).
@@ -22,23 +17,37 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-if importlib.util.find_spec("physgrad_tf") is None:
-    folders = [Path.cwd(), *Path.cwd().parents]
-    above = (folder for folder in folders if (folder / "physgrad_tf/__init__.py").is_file())
-    home = next(above, Path("physgrad-tf").resolve())
-    if not (home / "physgrad_tf").is_dir():
-        book = "$address"
-        address = os.environ.get("PHYSGRAD_REPOSITORY", book)
-        clone = ["git", "clone", "--quiet", "--depth=1", address, str(home)]
+
+def fetch(home):  # clones the book's repository to home; what was begun there is set aside
+    book = "$address"
+    address = os.environ.get("PHYSGRAD_REPOSITORY", book)
+    with tempfile.TemporaryDirectory(dir=home.parent) as folder:
+        clone = ["git", "clone", "--quiet", "--depth=1", address, f"{folder}/clone"]
         ask_nothing = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
-        done = subprocess.run(clone, env=ask_nothing, capture_output=True, text=True)
-        if done.returncode != 0:
-            advice = "Set PHYSGRAD_REPOSITORY, a variable of the environment, and run again."
-            said = done.stderr.strip()
+        try:
+            done = subprocess.run(clone, env=ask_nothing, capture_output=True, text=True)
+            said = done.stderr.strip() if done.returncode else ""
+        except FileNotFoundError:
+            said = "there is no git on this machine"
+        if said:
+            advice = "Is there a network? Another address can be set as PHYSGRAD_REPOSITORY, a"
+            advice += " variable of the environment. Then run this cell again."
             raise RuntimeError(f"Could not clone {address}. {advice} Git said: {said}")
-    sys.path.insert(0, str(home))
+        if home.exists():
+            home.rename(tempfile.mkdtemp(prefix="physgrad-tf-incomplete-", dir=home.parent))
+        os.rename(f"{folder}/clone", home)
+
+
+found = importlib.util.find_spec("physgrad_tf")
+if found is None or found.origin is None:
+    folders = [Path.cwd(), *Path.cwd().parents, Path("physgrad-tf").resolve()]
+    whole = [folder for folder in folders if (folder / "physgrad_tf/__init__.py").is_file()]
+    if not whole:
+        fetch(folders[-1])
+    sys.path.insert(0, str([*whole, folders[-1]][0]))
 
 import keras
 import matplotlib.pyplot as plt
@@ -48,41 +57,25 @@ import tensorflow as tf
 import physgrad_tf as pg
 from physgrad_tf.claims import above, below, claim, near
 
+# On a GPU: products with all digits of float32.
+tf.config.experimental.enable_tensor_float_32_execution(False)
 keras.utils.set_random_seed(0)
 pg.plotting.use_style()""")
 
 
-def repository_address() -> str:
-    """Returns the repository's address as `_config.yml` has it.
-
-    Raises:
-        ValueError: If it is no plain `https://` address: a `.git` or `/` at its end would break the links to Colab.
-    """
-    address = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["repository"]["url"]
-    if not address.startswith("https://") or address.endswith((".git", "/")) or set(address) & set("\"'\\ {}"):
-        raise ValueError(
-            f"repository.url in {CONFIG.name} is {address!r}; expected an https:// address without .git or / at its end"
-        )
-    return address
-
-
-def cell_source() -> str:
+def cell_source(root: Path = ROOT) -> str:
     """Returns the source of the set-up cell."""
-    return _TEMPLATE.substitute(address=repository_address())
+    return _TEMPLATE.substitute(address=repository_address(root))
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
-    """Lets the build say at its end that the repository's address is unset."""
-    from sphinx.util import logging  # the notebooks' runner needs the cell, not Sphinx
+def write_cells(root: Path = ROOT) -> None:
+    """Writes the set-up cell, as it is now, into every notebook; nothing is run."""
+    from book.runs.execute import set_ids  # the runner reads this module
 
-    def say_if_unset(app: Sphinx, exception: Exception | None) -> None:
-        if f"/{UNSET_OWNER}/" in repository_address():
-            logging.getLogger(__name__).info(
-                "The repository's address is not set: Colab and source links lead nowhere until repository.url in "
-                "%s names it. Then run `make execute` and `make book`.",
-                CONFIG.name,
-                color="yellow",
-            )
-
-    app.connect("build-finished", say_if_unset)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    for page in notebooks(root):
+        notebook = nbformat.read(root / page, as_version=4)
+        cell = next(cell for cell in notebook.cells if TAG in cell.metadata.get("tags", []))
+        if cell.source != cell_source(root):
+            cell.source = cell_source(root)
+            set_ids(notebook)
+            nbformat.write(notebook, root / page)

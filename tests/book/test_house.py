@@ -19,8 +19,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import physgrad_tf
+from book.address import repository_address
 from book.checks import browser
-from book.runs import set_up
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -347,7 +347,7 @@ def test_one_version_everywhere() -> None:
 
 
 def test_the_address_stands_in_one_place() -> None:
-    address = set_up.repository_address().removeprefix("https://").encode()
+    address = repository_address().removeprefix("https://").encode()
     holders = {path.relative_to(ROOT) for path in files() if path.suffix != ".ipynb" and address in path.read_bytes()}
     assert holders == {Path("_config.yml")}
 

@@ -110,8 +110,8 @@ def test_an_edit_of_the_second_digit_by_one_nearly_always_fails():
 
 def test_most_printed_numbers_are_compared_within_one_percent():
     found = together(digits_of(page) for page in NOTEBOOKS)
-    # 0.9 is the aim. What trainings print moves by more when weights are disturbed by 1e-6.
-    assert found.tight >= 0.79 * found.total, found
+    # 0.9 is the aim. What trainings print moves by more on other processors and with weights disturbed by 1e-6.
+    assert found.tight >= 0.82 * found.total, found
 
 
 def test_no_compared_number_has_a_tolerance_above_a_fifth():

@@ -1,0 +1,1 @@
+"""Other editions of the same chapters: notebooks for Colab, a PDF."""
