@@ -85,7 +85,7 @@ def test_make_test_runs_every_check() -> None:
     )
 
 
-def test_ci_runs_make_test_and_publishes_make_book() -> None:
+def test_ci_runs_make_test_and_publishes_both_editions() -> None:
     steps = {
         path.stem: [
             step.get("run", "") for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]
@@ -93,7 +93,7 @@ def test_ci_runs_make_test_and_publishes_make_book() -> None:
         for path in WORKFLOWS
     }
     assert ".ci/run" in steps["test"]
-    assert "make book" in steps["publish"]
+    assert "make book colab" in steps["publish"]
 
 
 def choose_python(folder: Path, version: str, hidden: str) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 
+from book.address import COLAB_BRANCH, is_published, repository_address
 from book.pages.ledger import MARKS, weakest
 from book.records import claims, claims_of, statements
 from book.toc import ROOT, notebooks, pages, title
@@ -152,11 +153,12 @@ def is_elsewhere(address: str) -> bool:
 
 @every_notebook
 def test_colab_link(html, page):
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]
-    repository = settings["url"].removeprefix("https://github.com/")
-    expected = f"https://colab.research.google.com/github/{repository}/blob/{settings['branch']}/{page.as_posix()}"
-    found = {str(a["href"]) for a in soup(built(html, page)).find_all("a", href=re.compile("colab"))}
-    assert found == {expected}
+    """To the Colab edition on its branch; a copy that is not published has no button instead of one to nowhere."""
+    owner_and_name = repository_address().removeprefix("https://github.com/")
+    expected = f"https://colab.research.google.com/github/{owner_and_name}/blob/{COLAB_BRANCH}/{page.as_posix()}"
+    links = {str(a["href"]) for a in soup(built(html, page)).find_all("a", href=True)}
+    assert {link for link in links if "colab" in link} == ({expected} if is_published() else set())
+    assert is_published() or not any(repository_address() in link for link in links)
 
 
 @every_notebook
