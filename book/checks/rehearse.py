@@ -47,7 +47,7 @@ class Host:
     outputs: dict[str, str] = field(default_factory=dict)
 
     def variables(self) -> dict[str, str]:
-        """The environment of every step; what names another host is replaced."""
+        """The environment of every step, as its host would set it."""
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(("VIRTUAL_ENV", "PYTHON"))},
             "GITHUB_SERVER_URL": "https://github.com",
@@ -84,7 +84,6 @@ def rehearse(home: Path, root: Path = ROOT) -> None:
         "github.token": "none",
         "steps.pages.outputs.base_url": "https://someone.github.io/a-book",
         "needs.build.outputs.pages": f"{host.address}/pages",
-        "steps.deployment.outputs.page_url": f"{host.address}/pages",
     }
     try:
         for name in _in_order(jobs):
@@ -105,11 +104,9 @@ def rehearse(home: Path, root: Path = ROOT) -> None:
 
 def _in_order(jobs: Mapping[str, Any]) -> list[str]:
     done: list[str] = []
+    needs = {name: job.get("needs", []) for name, job in jobs.items()}
+    needs = {name: [needed] if isinstance(needed, str) else needed for name, needed in needs.items()}
     while len(done) < len(jobs):
-        needs = {
-            name: [job["needs"]] if isinstance(job.get("needs"), str) else job.get("needs", [])
-            for name, job in jobs.items()
-        }
         ready = [name for name in jobs if name not in done and set(needs[name]) <= set(done)]
         if not ready:
             raise StepFailed(f"these jobs wait for each other: {sorted(set(jobs) - set(done))}")

@@ -9,8 +9,16 @@ from pathlib import Path
 from book.toc import ROOT
 
 HOME = Path("_build/versions")
-#: What a kernel and the package's tests need beside the package.
-COMPANIONS = ("hypothesis>=6.100", "ipykernel>=6.29", "pytest>=8.3", "pytest-xdist>=3.6", "scipy>=1.14")
+#: What a kernel, the package's tests and the record of the machine need beside the package.
+COMPANIONS = (
+    "hypothesis>=6.100",
+    "ipykernel>=6.29",
+    "nbformat>=5.10",
+    "pytest>=8.3",
+    "pytest-xdist>=3.6",
+    "scipy>=1.14",
+    "sphinx-external-toc>=1.0",
+)
 
 
 @dataclass(frozen=True)
