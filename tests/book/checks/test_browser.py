@@ -49,6 +49,11 @@ PROBLEMS = r"""(() => {
     const culprits = wide.slice(0, 3).map(e => e.outerHTML.slice(0, 120));
     found.push(`the page is ${excess} pixels wider than the window: ${culprits}`);
   }
+  const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
+  const files = loaded.filter(file => !file.name.includes("/mathjax/"));
+  const weight = files.reduce((sum, file) => sum + file.decodedBodySize, 0);
+  const heavy = files.sort((a, b) => b.decodedBodySize - a.decodedBodySize).slice(0, 3).map(file => file.name);
+  if (weight > 1.5e6) found.push(`the page weighs ${weight} bytes, most of it ${heavy}`);
   return found;
 })()"""
 
