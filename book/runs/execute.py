@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 from book import digests
+from book.runs.pictures import shrink_pictures
 from book.runs.set_up import TAG, cell_source
 from book.runs.timings import Run, here, read, write
 from book.toc import ROOT, docnames, notebooks
@@ -135,6 +136,7 @@ def execute(path: Path, set_up: str, progress: str = "") -> None:
         raise ChapterFailed(f"{path}, cell {position} (counted from 0):\n\n{source}\n\n{failure}") from failure
     # Set at the end, since the kernel adds its version; whatever an editor left there goes.
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
+    shrink_pictures(notebook)
     # Written next to it and moved: an interrupted run never leaves half a chapter.
     unfinished = path.with_suffix(".unfinished")
     nbformat.write(notebook, unfinished)
