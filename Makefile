@@ -14,12 +14,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help book colab test lint types test-package test-book test-chapters execute settings bench long rehearse lock \
+.PHONY: help book pdf colab test lint types test-package test-book test-chapters execute settings bench long rehearse lock \
   clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make book     build $(PAGES)/index.html from nothing"
+	@echo "make pdf      print the whole book to _build/pdf; needs Chromium"
 	@echo "make colab    write the chapters as plain notebooks, for Colab and other front ends, to _build/colab"
 	@echo "make test     check everything: code, types, package, pages, and every output of every chapter"
 	@echo "make lint     check and format-check code and notebooks"
@@ -59,6 +60,9 @@ book: $(INSTALLED)
 	$(BIN)/jupyter-book build -W -n --keep-going --all .
 	@echo
 	@echo "The book is at $(CURDIR)/$(PAGES)/index.html: open it in a browser."
+
+pdf: book
+	$(BIN)/python -m book.editions.pdf
 
 colab: $(INSTALLED)
 	$(BIN)/jupyter-book build -W -n --keep-going --all --builder custom --custom-builder colab .

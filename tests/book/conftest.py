@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from book.checks.browser import Browser, BrowserMissing
+from book.browser import Browser, BrowserMissing
 from book.toc import ROOT
 
 HTML = ROOT / "_build" / "html"

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
-from book.checks.browser import Browser, View
+from book.browser import Browser, View
 from book.toc import ROOT, notebooks
 
 COLAB = ROOT / "_build" / "colab"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from book.checks.browser import Browser, PageFailed, View
+from book.browser import Browser, PageFailed, View
 from book.toc import pages
 
 VIEWS = [View("light"), View("dark"), View("light", width=390, height=800)]
