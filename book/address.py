@@ -1,13 +1,6 @@
-"""Where the book is published: `_config.yml` holds the repository's address and that of its pages.
+"""Where the book is published: `_config.yml` holds the repository's address and that of its pages."""
 
-`python -m book.address https://github.com/OWNER/NAME` writes both, there and into the set-up cells of the chapters, and
-runs nothing. The workflow that publishes does this with the repository it runs in, so that a fork needs no edit.
-"""
-
-import argparse
 import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -40,8 +33,20 @@ def pages_address(root: Path = ROOT) -> str | None:
     return _plain("html.baseurl", _config(root)["html"].get("baseurl") or _pages_of(repository_address(root)))
 
 
+def with_absolute_links(markdown: str, root: Path = ROOT) -> str:
+    """A text of the repository as it can stand elsewhere: its links and pictures lead to the repository.
+
+    As long as the book is not published there is nowhere to lead to, and the text stays as it is.
+    """
+    if not is_published(root):
+        return markdown
+    repository, branch = repository_address(root), _config(root)["repository"]["branch"]
+    link = re.compile(r"(!?)(\[[^\]]*\]\()(?!https?://|#|mailto:)")
+    return link.sub(lambda hit: f"{hit[1]}{hit[2]}{repository}/{'raw' if hit[1] else 'blob'}/{branch}/", markdown)
+
+
 def write(repository: str, pages: str | None = None, root: Path = ROOT) -> None:
-    """Write the addresses into `_config.yml` and into every set-up cell.
+    """Write the addresses into `_config.yml`.
 
     Args:
         repository: `https://github.com/OWNER/NAME`, without `.git`.
@@ -51,8 +56,6 @@ def write(repository: str, pages: str | None = None, root: Path = ROOT) -> None:
     Raises:
         ValueError: If an address is not a plain `https://` one, or `_config.yml` lacks its place.
     """
-    from book.runs import set_up  # it reads this module
-
     values = {"url": _plain("repository", repository), "baseurl": _plain("pages", pages or _pages_of(repository))}
     text = (root / CONFIG).read_text(encoding="utf-8")
     for key, value in values.items():
@@ -60,7 +63,6 @@ def write(repository: str, pages: str | None = None, root: Path = ROOT) -> None:
         if places != 1:
             raise ValueError(f"{CONFIG}: expected one line with the key {key!r}, found {places}")
     (root / CONFIG).write_text(text, encoding="utf-8")
-    set_up.write_cells(root)
 
 
 def _config(root: Path) -> dict[str, dict[str, str]]:
@@ -77,21 +79,3 @@ def _pages_of(repository: str) -> str:
     owner, _, name = urlsplit(repository).path.strip("/").partition("/")
     home = f"https://{owner.lower()}.github.io"
     return home if name.lower() == f"{owner.lower()}.github.io" else f"{home}/{name}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the addresses given on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m book.address", description=__doc__.splitlines()[0])
-    parser.add_argument("repository", help="https://github.com/OWNER/NAME")
-    parser.add_argument("--pages", help="where the pages will lie; default: https://OWNER.github.io/NAME")
-    asked = parser.parse_args(arguments)
-    try:
-        write(asked.repository, asked.pages.rstrip("/") if asked.pages else None)
-    except ValueError as error:
-        parser.error(str(error))
-    print(f"The book's repository is {repository_address()}, its pages lie at {pages_address()}.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -36,7 +36,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         if not is_published():
             logging.getLogger(__name__).info(
                 "This copy of the book is not published (%s is no address), so its pages have no buttons for Colab and "
-                "the repository. The workflow `publish` sets the address; by hand `python -m book.address` does.",
+                "the repository. The workflow `publish` sets the address; by hand `python -m book.runs.set_address`.",
                 repository_address(),
                 color="yellow",
             )

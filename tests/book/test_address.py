@@ -7,6 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from book import address
+from book.runs.set_address import set_address
 from book.runs.set_up import TAG, cell_source, write_cells
 
 CONFIG = """title: A book
@@ -51,7 +52,7 @@ def test_pages_of_a_user(book: Path) -> None:
 def test_set_up_cells_follow_and_nothing_is_run(book: Path) -> None:
     write_cells(book)
     before = nbformat.read(book / "one.ipynb", as_version=4)
-    address.write("https://github.com/a/b", root=book)
+    set_address("https://github.com/a/b", root=book)
     after = nbformat.read(book / "one.ipynb", as_version=4)
     assert after.cells[1].source == cell_source(book)
     assert 'book = "https://github.com/a/b"\n' in after.cells[1].source
@@ -59,9 +60,9 @@ def test_set_up_cells_follow_and_nothing_is_run(book: Path) -> None:
 
 
 def test_written_twice_is_written_once(book: Path) -> None:
-    address.write("https://github.com/a/b", root=book)
+    set_address("https://github.com/a/b", root=book)
     once = {path.name: path.read_bytes() for path in book.iterdir()}
-    address.write("https://github.com/a/b", root=book)
+    set_address("https://github.com/a/b", root=book)
     assert {path.name: path.read_bytes() for path in book.iterdir()} == once
 
 
@@ -80,3 +81,13 @@ def test_a_configuration_without_a_place_for_it_is_refused(book: Path) -> None:
     (book / "_config.yml").write_text(CONFIG.replace('  baseurl: ""\n', ""))
     with pytest.raises(ValueError, match="baseurl"):
         address.write("https://github.com/a/b", root=book)
+
+
+def test_links_of_a_text_that_stands_elsewhere(book: Path) -> None:
+    text = "![a](b/c.svg), [d](e.md), [f](https://g.org/), [h](#i)"
+    assert address.with_absolute_links(text, book) == text
+    address.write("https://github.com/a/b", root=book)
+    assert address.with_absolute_links(text, book) == (
+        "![a](https://github.com/a/b/raw/main/b/c.svg), [d](https://github.com/a/b/blob/main/e.md), "
+        "[f](https://g.org/), [h](#i)"
+    )
