@@ -1,5 +1,7 @@
 """The pages as a browser shows them, in both themes and on a phone: formulas, pictures, folding, width, requests."""
 
+from urllib.parse import quote, urljoin
+
 import pytest
 
 from book.browser import Browser, PageFailed, View
@@ -66,6 +68,48 @@ def test_page_looks_right(browser, address, page, view):
     elsewhere = [asked for asked in browser.requests if not asked.startswith((address, "data:", "blob:"))]
     assert elsewhere == []
     assert browser.complaints == []
+
+
+RESULTS = """(async () => {
+  const found = () => [...document.querySelectorAll("#search-results li a")].map(link => link.getAttribute("href"));
+  for (let wait = 0; wait < 100 && !found().length; wait++) await new Promise(done => setTimeout(done, 50));
+  return found();
+})()"""
+LOOKED_FOR = {
+    "SpectralModel": "chapters/closing/api.html#physgrad_tf.training.SpectralModel",
+    "half_inverse": "chapters/closing/api.html#physgrad_tf.spectral.half_inverse",
+    "η": "chapters/closing/notation.html#",
+    "tau": "chapters/closing/notation.html#",
+    "learning rate": "chapters/closing/glossary.html#term-learning-rate",
+    "H16": "chapters/closing/ledger.html",
+}
+
+
+@pytest.mark.parametrize("words", LOOKED_FOR)
+def test_search_finds(browser, address, words):
+    """A function, a symbol, the name of a symbol and a term come first; a claim comes at all."""
+    browser.open(f"{address}search.html?q={quote(words)}", View())
+    found = browser.evaluate(RESULTS)
+    wanted = LOOKED_FOR[words]
+    assert any(link.startswith(wanted) for link in (found[:1] if "#" in wanted else found)), found
+
+
+BUTTONS = """(() => ({
+  code: document.querySelectorAll("div.cell_input pre").length,
+  copy: document.querySelectorAll("div.cell_input button.copybtn").length,
+  next: document.querySelector("a.right-next")?.getAttribute("href"),
+  previous: document.querySelector("a.left-prev")?.getAttribute("href"),
+}))()"""
+
+
+def test_code_can_be_copied_and_pages_can_be_turned(browser, address):
+    names = [page.with_suffix(".html").as_posix() for page in pages()]
+    for before, name, after in zip([None, *names], names, [*names[1:], None], strict=False):
+        browser.open(address + name, View())
+        found = browser.evaluate(BUTTONS)
+        assert found["copy"] == found["code"], name
+        for link, wanted in ((found.get("previous"), before), (found.get("next"), after)):
+            assert link is None if wanted is None else urljoin(address + name, link) == address + wanted, name
 
 
 @pytest.fixture
