@@ -14,8 +14,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf colab test lint types test-package test-book test-chapters execute settings bench long rehearse lock \
-  clean
+.PHONY: help book pdf colab test lint types test-package test-book test-chapters execute settings bench long \
+  rehearse lock clean
 .DELETE_ON_ERROR:
 
 help:

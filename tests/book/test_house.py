@@ -14,13 +14,15 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from packaging.markers import Environment, default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import physgrad_tf
+from book import browser
 from book.address import repository_address
-from book.checks import browser
+from book.runs.set_up import TAG
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -350,6 +352,45 @@ def test_the_address_stands_in_one_place() -> None:
     address = repository_address().removeprefix("https://").encode()
     holders = {path.relative_to(ROOT) for path in files() if path.suffix != ".ipynb" and address in path.read_bytes()}
     assert holders == {Path("_config.yml")}
+
+
+OF_A_COPY = re.compile(
+    r"\b(?!OWNER)[\w-]+\.github\.io/\w|github(?:usercontent)?\.com/[\w-]+/physgrad|colab\.[\w.]+/github/\w"
+)
+
+
+def hard_coded(path: Path) -> list[str]:
+    """Addresses of one copy of the book; the set-up cell may hold one, `make execute` and the workflow write it."""
+    text = path.read_text(encoding="utf-8", errors="ignore")
+    if path.suffix == ".ipynb":
+        cells = nbformat.reads(text, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if TAG not in cell.metadata.get("tags", []))
+    return OF_A_COPY.findall(text)
+
+
+def test_no_file_holds_the_address_of_one_copy() -> None:
+    for path in files():
+        if path.relative_to(ROOT).parts[0] != "tests" and path.name not in {"_config.yml", "rehearse.py"}:
+            assert hard_coded(path) == [], path
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://someone.github.io/physgrad-tf/",
+        "https://github.com/some-one/physgrad-tf",
+        "https://colab.research.google.com/github/a/b/blob/main/c.ipynb",
+        "https://raw.githubusercontent.com/some-one/physgrad-tf/main/a.png",
+    ],
+)
+def test_a_hard_coded_address_is_seen(tmp_path: Path, address: str) -> None:
+    set_up = new_code_cell(f'book = "{address}"', metadata={"tags": [TAG]})
+    nbformat.write(new_notebook(cells=[set_up]), tmp_path / "a.ipynb")
+    assert hard_coded(tmp_path / "a.ipynb") == []
+    nbformat.write(new_notebook(cells=[set_up, new_markdown_cell(f"See [here]({address}).")]), tmp_path / "a.ipynb")
+    assert len(hard_coded(tmp_path / "a.ipynb")) == 1
+    (tmp_path / "a.md").write_text(f"See <{address}>.", encoding="utf-8")
+    assert len(hard_coded(tmp_path / "a.md")) == 1
 
 
 def test_the_readme_says_what_its_code_prints() -> None:
