@@ -29,7 +29,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from book import digests, outputs
-from book.runs import timings
+from book.runs import elsewhere, timings
 from book.runs.execute import CellsFailed, prepare, run
 from book.runs.set_up import cell_source
 from book.runs.versions import VERSIONS, interpreter
@@ -52,6 +52,7 @@ class Setting:
         about: what it changes, in words.
         environment: what the kernel finds in its environment.
         where: the flag that a processor has, or with a leading "!" lacks, where the setting makes a difference.
+        as_colab: whether the notebook is that of the Colab edition, in an empty folder, without the package.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Setting:
     about: str
     environment: Mapping[str, str] = field(default_factory=dict)
     where: str = ""
+    as_colab: bool = False
 
 
 def _processor(name: str, limits: tuple[str, str, str], where: str = "") -> Setting:
@@ -95,7 +97,10 @@ SETTINGS = {
             Setting(f"seeds-{n}", "seeds", f"every seed plus {shift}", {"PHYSGRAD_SEED_SHIFT": str(shift)})
             for n, shift in ((1, 1001), (2, 2002), (3, 3003))
         ),
-        *(Setting(name, "versions", about) for name, about in VERSIONS.items()),
+        *(
+            Setting(name, "versions", versions.about, as_colab=not versions.package)
+            for name, versions in VERSIONS.items()
+        ),
     )
 }
 BASE = Setting("base", "base", "nothing: this machine as it is")
@@ -177,7 +182,7 @@ def digest_of(page: Path, root: Path = ROOT) -> str:
 
 
 def read(root: Path = ROOT) -> Record:
-    """The record; empty when nothing was run yet."""
+    """The record, without settings that no longer exist; empty when nothing was run yet."""
     path = root / RECORD
     if not path.exists():
         return Record()
@@ -187,12 +192,14 @@ def read(root: Path = ROOT) -> Record:
         chapter: {
             name: Run(**run | {"environment": environments[run["environment"]], "claims": _claim_runs(run["claims"])})
             for name, run in by_setting.items()
+            if name in SETTINGS
         }
         for chapter, by_setting in stored["chapters"].items()
     }
     package = {
         name: PackageRun(**run | {"environment": environments[run["environment"]]})
         for name, run in stored["package"].items()
+        if name in SETTINGS
     }
     return Record(runs, package, stored["probes"])
 
@@ -266,19 +273,25 @@ def run_chapter(page: Path, setting: Setting, root: Path = ROOT) -> Run:
     """Run one chapter under one setting; cells that raise are recorded, and the others run all the same."""
     stored = nbformat.read(root / page, as_version=4)
     # By position: the ids of the cells that ran are made anew, and those of the notebook stay.
-    ran = prepare(nbformat.read(root / page, as_version=4), cell_source())
+    if setting.as_colab:
+        ran = elsewhere.edition(page, root)
+    else:
+        ran = prepare(nbformat.read(root / page, as_version=4), cell_source())
     start = time.monotonic()
     try:
-        _run_under(setting, ran, (root / page).parent, allow_errors=True)
+        if setting.as_colab:
+            python = interpreter(setting.name)
+            with elsewhere.nowhere(python, root) as (empty, address):
+                run(ran, empty, python, env={"PHYSGRAD_REPOSITORY": address}, allow_errors=True)
+        else:
+            _run_under(setting, ran, (root / page).parent, allow_errors=True)
     except CellsFailed as error:
         failed = {"": str(error).splitlines()[0]}
     else:
         failed = {}
     claims: list[ClaimRun] = []
     seen: dict[str, list[str] | None] = {}
-    for old, new in zip(stored.cells, ran.cells, strict=True):
-        if new.cell_type != "code":
-            continue
+    for old, new in zip(_code(stored), _code(ran), strict=True):
         errors = [f"{o.ename}: {o.evalue}" for o in new.outputs if o.output_type == "error"]
         if errors:
             failed[old.id] = errors[0][:300]
@@ -298,6 +311,10 @@ def run_chapter(page: Path, setting: Setting, root: Path = ROOT) -> Run:
         failed=failed,
         seen=seen,
     )
+
+
+def _code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def package_digest(root: Path = ROOT) -> str:
@@ -470,6 +487,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = _with_effect(names)
     taken = timings.read()
     todo = wanted(names, pages, read().runs, asked.again)
+    try:
+        for page, setting in todo:
+            if setting.as_colab:
+                elsewhere.edition(page)
+    except elsewhere.NotThere as missing:
+        print(missing, file=sys.stderr)
+        return 1
     # The longest first, so that nobody waits for one at the end.
     todo.sort(key=lambda work: -taken[work[0].as_posix()].seconds if work[0].as_posix() in taken else 0.0)
     print(f"{len(todo)} runs; what else was asked for is in {RECORD}.", flush=True)

@@ -23,25 +23,40 @@ COMPANIONS = (
 
 @dataclass(frozen=True)
 class Versions:
-    """What is installed: the Python, how uv resolves, and requirements beyond those of pyproject.toml."""
+    """What is installed.
 
+    Attributes:
+        about: what this is, in words.
+        python: the version of Python.
+        resolution: which versions uv chooses among those that are allowed.
+        requirements: what is installed; beside the package, what goes beyond pyproject.toml.
+        package: whether the package is installed with what it requires.
+    """
+
+    about: str
     python: str
     resolution: str
     requirements: tuple[str, ...]
+    package: bool = True
 
 
-_SETS = {
-    "oldest": Versions("3.11", "lowest-direct", ("tensorflow-cpu==2.19.*",)),
-    "colab": Versions(
-        "3.12", "highest", ("tensorflow-cpu==2.20.*", "keras==3.13.*", "numpy==2.0.*", "matplotlib==3.10.*")
-    ),
-    "newest": Versions("3.13", "highest", ("tensorflow-cpu",)),
-}
-#: Name and description of every set of versions.
+def _colab(python: str, tensorflow: str, keras: str, numpy: str) -> Versions:
+    # Colab has all of these, and no physgrad_tf. Its IPython is of 2022.
+    pinned = (f"tensorflow-cpu=={tensorflow}.*", f"keras=={keras}.*", f"numpy=={numpy}.*", "matplotlib==3.10.*")
+    about = f"Colab: its edition in an empty folder, Python {python}, TensorFlow {tensorflow}, numpy {numpy}"
+    return Versions(
+        about, python, "highest", (*pinned, "ipython==7.34.0", "cycler>=0.12", "pyyaml>=6.0"), package=False
+    )
+
+
+#: Every set of versions by its name.
 VERSIONS = {
-    "oldest": "the oldest versions that pyproject.toml allows",
-    "colab": "the versions that Colab was last seen with",
-    "newest": "the newest versions",
+    "oldest": Versions(
+        "the oldest versions that pyproject.toml allows", "3.11", "lowest-direct", ("tensorflow-cpu==2.19.*",)
+    ),
+    "colab-3.12": _colab("3.12", "2.19", "3.10", "2.0"),
+    "colab-3.13": _colab("3.13", "2.20", "3.13", "2.1"),
+    "newest": Versions("the newest versions", "3.13", "highest", ("tensorflow-cpu",)),
 }
 
 
@@ -58,15 +73,16 @@ def interpreter(name: str) -> str:
     home = ROOT / HOME / name
     python = home / "bin" / "python"
     if not (home / ".installed").exists():
-        versions = _SETS[name]
+        versions = VERSIONS[name]
         base = _find(versions.python)
         print(f"Installing {name}: {', '.join(versions.requirements)} for Python {versions.python} …", flush=True)
         shutil.rmtree(home, ignore_errors=True)
         subprocess.run([base, "-m", "venv", "--without-pip", str(home)], check=True)
         uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", str(python)]
         # Run in the project: its settings for uv replace `tensorflow` by the build for processors.
+        package = ["-e", "."] if versions.package else []
         subprocess.run(
-            [*uv, "--resolution", versions.resolution, "-e", ".", *COMPANIONS, *versions.requirements],
+            [*uv, "--resolution", versions.resolution, *package, *COMPANIONS, *versions.requirements],
             cwd=ROOT,
             check=True,
         )
