@@ -12,6 +12,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from book.checks import rehearse, site
+from book.runs.versions import VERSIONS
 from book.toc import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -53,6 +54,11 @@ def test_no_step_runs_what_somebody_else_can_write(path: Path) -> None:
     for step in steps(workflow):
         assert not re.search(r"\$\{\{\s*github", step.get("run", "")), step
     assert "set--me" not in path.read_text(encoding="utf-8")
+
+
+def test_every_set_of_versions_runs_once_a_week() -> None:
+    weekly = yaml.safe_load((ROOT / ".github/workflows/weekly.yml").read_text(encoding="utf-8"))
+    assert sorted(weekly["jobs"]["versions"]["strategy"]["matrix"]["name"]) == sorted(VERSIONS)
 
 
 def test_a_planted_tag_is_found() -> None:
