@@ -7,10 +7,15 @@ values of a tensor inside a `tf.function` are unknown in Python; there `finite` 
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+
+class NoGradient(ValueError):
+    """A result does not depend on what it is to be differentiated by, or on a way that passes no gradient."""
 
 
 def floating(name: str, value: Any) -> tf.Tensor:
@@ -68,7 +73,7 @@ def tensor_from(name: str, values: Any, points: tf.Tensor) -> tf.Tensor:
 
 def like(name: str, value: Any, reference: tf.Tensor, reference_name: str) -> tf.Tensor:
     """Return `value` as a tensor of the shape and dtype of `reference`; a number is broadcast."""
-    if isinstance(value, (int, float)):
+    if isinstance(value, numbers.Real):
         return tf.fill(tf.shape(reference), tf.constant(real(name, value), reference.dtype))
     tensor = floating(name, value)
     if tensor.dtype != reference.dtype:
@@ -81,8 +86,8 @@ def like(name: str, value: Any, reference: tf.Tensor, reference_name: str) -> tf
 
 
 def real(name: str, value: Any) -> float:
-    """Return `value` as a finite Python float; tensors, booleans, NaN and Inf are refused."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    """Return `value`, of Python or NumPy, as a finite Python float; tensors, booleans, NaN and Inf are refused."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}.")
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}.")
@@ -98,12 +103,12 @@ def positive(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any, minimum: int) -> int:
-    """Return `value` as a Python int that is at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """Return `value`, of Python or NumPy, as a Python int that is at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}.")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}.")
-    return value
+    return int(value)
 
 
 def generator(name: str, value: Any) -> None:

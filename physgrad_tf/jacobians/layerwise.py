@@ -59,7 +59,7 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
                 "in its layer only, or take the textbook kind, StackedJacobian.reverse."
             )
     if all(cotangent is None for cotangent in cotangents):
-        raise ValueError("outputs does not depend on any of the weights.")
+        raise validation.NoGradient("outputs does not depend on any of the weights.")
     by_layer: dict[int, list[tuple[Call, tf.Tensor]]] = {}
     for call, cotangent in zip(calls, cotangents, strict=True):
         if cotangent is not None:

@@ -90,5 +90,7 @@ def hessian(loss: Callable[[tf.Tensor], tf.Tensor], x: Any) -> tf.Tensor:
 def connected(name: str, derivative: tf.Tensor | None) -> tf.Tensor:
     """Return `derivative`, or raise where the tape found no path from the points to the values."""
     if derivative is None:
-        raise ValueError(f"{name} does not depend on x, or not through differentiable TensorFlow operations.")
+        raise validation.NoGradient(
+            f"{name} does not depend on x, or not through differentiable TensorFlow operations."
+        )
     return derivative

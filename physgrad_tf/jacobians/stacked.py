@@ -80,7 +80,7 @@ class StackedJacobian:
         # per weight [batch, n_out, *weight.shape]; vectorised where that is traced once, as in `pointwise`
         blocks = tape.jacobian(y, variables, experimental_use_pfor=not tf.executing_eagerly())
         if all(block is None for block in blocks):
-            raise ValueError("outputs does not depend on any of the weights.")
+            raise validation.NoGradient("outputs does not depend on any of the weights.")
         sizes = tuple(math.prod(variable.shape) for variable in variables)
         n_rows = tf.shape(y)[0] * y.shape[1]
         columns = {

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from physgrad_tf import validation
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
 
@@ -29,10 +30,19 @@ class DifferentiablePhysics(PhysicsModel):
     def differentiate(
         self, inputs: Any, target: tf.Tensor, sample_weight: Any
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """∂L/∂θ, x and y for the `inputs`, the `target` y* and `sample_weight` or None."""
+        """∂L/∂θ, x and y for the `inputs`, the `target` y* and `sample_weight` or None.
+
+        Raises:
+            NoGradient: if no gradient of the loss arrives at x.
+        """
         with tf.GradientTape() as tape:
             x = self.network(inputs, training=True)
             y = self.simulate(x, inputs)
             loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
         variables = [variable.value for variable in self.trainable_variables]
-        return tape.gradient(loss, variables, unconnected_gradients="zero"), x, y
+        *gradients, arriving = tape.gradient(loss, [*variables, x])
+        with self.naming_the_simulator():
+            if arriving is None:
+                raise validation.NoGradient("the loss does not depend on x")
+        pairs = zip(gradients, variables, strict=True)
+        return [tf.zeros_like(value) if part is None else tf.convert_to_tensor(part) for part, value in pairs], x, y

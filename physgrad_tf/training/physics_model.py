@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
+from physgrad_tf.simulators.binding import simulator_map
 
 
 class PhysicsModel(keras.Model):  # type: ignore[misc]
@@ -27,8 +28,10 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
     Args:
         network: a Keras model or layer that maps inputs to x.
-        simulator: an object with `simulate(x, inputs)`, or a function of x or of x and the inputs. To be saved, it
-            must be known to Keras (`keras.saving.register_keras_serializable`).
+        simulator: what maps x to y: an object with `simulate`, a function, a `tf.function`, or a Keras layer or model,
+            whose weights stay as they are. It gets the inputs of the network as well if it asks for them, by a second
+            parameter without a default or by one named `inputs`. To be saved, it must be known to Keras
+            (`keras.saving.register_keras_serializable`).
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -43,7 +46,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
             raise TypeError(f"network must compute in float32 or float64, got {network.compute_dtype}.")
         self.network = network
         self.simulator = simulator
-        self._simulate = forward(simulator)
+        self._simulate = simulator_map(simulator)
         self._xla = False
         self._y_loss = keras.metrics.Mean(name="loss")
         self._x_error = keras.metrics.Mean(name="x_error")
@@ -72,6 +75,16 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         if self.network.built and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """The weights θ of the network; those of a simulator that is a Keras layer stay as they are."""
+        return self.network.trainable_variables if self.trainable else []
+
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        """The same as `trainable_variables`."""
+        return self.trainable_variables
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -116,6 +129,23 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     def simulate(self, x: tf.Tensor, inputs: Any) -> tf.Tensor:
         """Return y = P(x), where `inputs` is what the network was given."""
         return self._simulate(x, self.given(x, inputs))
+
+    @contextlib.contextmanager
+    def naming_the_simulator(self) -> Iterator[None]:
+        """Say whose fault it is when no gradient arrives.
+
+        Raises:
+            NoGradient: in the place of one that tells less.
+        """
+        try:
+            yield
+        except validation.NoGradient as error:
+            name = getattr(self.simulator, "__name__", type(self.simulator).__name__)
+            raise validation.NoGradient(
+                f"no gradient arrives at the network: the simulator {name} gives y = P(x) that TensorFlow cannot "
+                "differentiate with respect to x. Rounding, integers, stop_gradient and NumPy pass none; "
+                "ScaleInvariantPhysics with an inverse simulator needs none."
+            ) from error
 
     def given(self, x: tf.Tensor, inputs: Any) -> Any:
         """The `inputs` for the simulator: floating-point ones in the dtype of `x`, whatever Keras has cast them to."""
@@ -235,18 +265,6 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     def through_xla(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function` itself, or compiled by XLA if `compile` was told so."""
         return tf.function(function, jit_compile=True, autograph=False) if self._xla else function
-
-
-def forward(simulator: Any) -> Callable[[tf.Tensor, Any], tf.Tensor]:
-    """The map (x, inputs) → y of a simulator or of a plain function of one or two arguments."""
-    if hasattr(simulator, "simulate"):
-        return simulator.simulate
-    validation.function("simulator", simulator)
-    try:
-        inspect.signature(simulator).bind(None, None)
-    except TypeError:
-        return lambda x, inputs: simulator(x)
-    return simulator
 
 
 def split(targets: Any) -> tuple[tf.Tensor, tf.Tensor | None]:

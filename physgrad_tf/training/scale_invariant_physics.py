@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
+from physgrad_tf.simulators.binding import inverse_map
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
 
@@ -30,8 +32,8 @@ class ScaleInvariantPhysics(PhysicsModel):
         eta: step size η in (0, 1] in y-space; as large as the accuracy of the inverse allows.
         proxy: "l2" takes ½|x − x̃|² summed over x, "l1" takes |x − x̃| summed over x; both are averaged over the batch.
         updates_per_solve: how many updates of the network follow each call of the inverse simulator.
-        inverse: None takes the simulator's `local_inverse`; else a solver (simulate, y, x_guess) → x, such as
-            `SaddleFreeNewtonSolver` or `GaussNewtonSolver`, where simulate maps x to y.
+        inverse: None takes the simulator's `local_inverse`; else a function (y, x_guess) → x, which gets the inputs as
+            well if it asks for them as a simulator does; or a solver, `SaddleFreeNewtonSolver` or `GaussNewtonSolver`.
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -62,6 +64,7 @@ class ScaleInvariantPhysics(PhysicsModel):
         self.proxy = proxy
         self.updates_per_solve = validation.count("updates_per_solve", updates_per_solve, minimum=1)
         self.inverse = inverse
+        self._inverse = self._inverse_map()
         self._proxy_loss = keras.metrics.Mean(name="proxy")
 
     def get_config(self) -> dict[str, Any]:
@@ -84,7 +87,8 @@ class ScaleInvariantPhysics(PhysicsModel):
         Returns:
             x and y as they were before the update.
         """
-        x, y, x_wanted, gradients, proxy = self.through_xla(self.solve)(inputs, target, sample_weight)
+        with self.naming_the_simulator():
+            x, y, x_wanted, gradients, proxy = self.through_xla(self.solve)(inputs, target, sample_weight)
         (x_wanted,) = stop_unless_finite(
             "the answer of the inverse simulator", [x_wanted], self.optimizer.iterations.value
         )
@@ -132,13 +136,17 @@ class ScaleInvariantPhysics(PhysicsModel):
         Raises:
             ValueError: if it does not have the shape of `x`.
         """
-        if self.inverse is None:
-            x_wanted = self.simulator.local_inverse(y_wanted, x, self.given(x, inputs))
-        else:
-            x_wanted = self.inverse(lambda x: self.simulate(x, inputs), y_wanted, x)
+        x_wanted = self._inverse(y_wanted, x, self.given(x, inputs))
         if not x.shape.is_compatible_with(x_wanted.shape):
             raise ValueError(f"the inverse simulator must return the shape of x, {x.shape}, got {x_wanted.shape}.")
         return tf.stop_gradient(tf.cast(x_wanted, x.dtype))
+
+    def _inverse_map(self) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
+        if self.inverse is None:
+            return inverse_map(self.simulator.local_inverse, "simulator.local_inverse")
+        if hasattr(self.inverse, "of"):  # a solver
+            return lambda y, x_guess, inputs: self.inverse.of(lambda x: self._simulate(x, inputs))(y, x_guess)
+        return inverse_map(self.inverse)
 
     def differentiate_proxy(
         self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any

@@ -162,7 +162,8 @@ class SpectralModel(PhysicsModel):
         with tf.control_dependencies(self.refuse_large(target)):
             inputs = keras.tree.map_structure(tf.identity, inputs)
         differentiate = self.differentiate if self.kind() == "reverse" else self.through_xla(self.differentiate)
-        stacked, gradient, x, y = differentiate(inputs, target, sample_weight)
+        with self.naming_the_simulator():
+            stacked, gradient, x, y = differentiate(inputs, target, sample_weight)
         number = self.optimizer.iterations.value
         rows = tf.math.is_finite(gradient) & stacked.finite_rows()
         (gradient,) = stop_unless_finite(

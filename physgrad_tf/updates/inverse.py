@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from physgrad_tf import jacobians, validation
+from physgrad_tf.simulators.binding import inverse_map
 from physgrad_tf.updates.linear_solve import solve
 from physgrad_tf.updates.step_in_y import StepInY, step_in_y
 
@@ -65,9 +66,9 @@ def physical_gradient(
     inverse = getattr(simulator, "local_inverse", None) if local_inverse is None else local_inverse
     if inverse is None:
         raise TypeError("simulator has no local_inverse: pass one as local_inverse, or use inverse_gradient.")
-    validation.function("local_inverse", inverse)
+    inverse = inverse_map(inverse, "local_inverse")
     y = validation.one_point_per_sample("simulator", simulator(x), x)
-    pre_image = validation.one_point_per_sample("local_inverse", inverse(y + step_in_y(delta_y, y), x), x)
+    pre_image = validation.one_point_per_sample("local_inverse", inverse(y + step_in_y(delta_y, y), x, None), x)
     if not pre_image.shape.is_compatible_with(x.shape):
         raise ValueError(f"local_inverse must return the shape of x, {x.shape}, got {pre_image.shape}.")
     return validation.finite("local_inverse(y + Δy, x)", pre_image) - x

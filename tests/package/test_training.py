@@ -54,6 +54,74 @@ def model(request):
     return models()[request.param]()
 
 
+EMULATED = {
+    "differentiable": training.DifferentiablePhysics,
+    "scale-invariant": lambda *parts: training.ScaleInvariantPhysics(*parts, inverse=training.GaussNewtonSolver()),
+    "spectral": training.SpectralModel,
+}
+
+
+@pytest.mark.parametrize("make", EMULATED.values(), ids=EMULATED)
+def test_a_learned_emulator_is_physics(make, data, tmp_path):
+    """A Keras model as the simulator: it does not learn, is saved and loaded, and the next step is the same."""
+    keras.utils.set_random_seed(3)
+    emulator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(5, "tanh"), keras.layers.Dense(2)])
+    model = make(network(), emulator)
+    model.compile(keras.optimizers.SGD(0.1), loss=training.HalfSquaredError())
+    before, learned = weights_of(emulator), weights_of(model.network)
+    assert len(model.trainable_variables) == 4
+    model.fit(data, data, batch_size=20, epochs=1, verbose=0)
+    for one, other in zip(before, emulator.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any(np.any(one != other) for one, other in zip(learned, model.network.get_weights(), strict=True))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    for one in (model, loaded):
+        one.train_on_batch(data[:20], data[:20])
+    for one, other in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+def test_parameters_with_defaults_are_the_simulators_own_affair():
+    """Once `drag(x, inputs)`: x² in place of 2x."""
+
+    def drag(x, k=2.0):
+        return k * x
+
+    unit = keras.layers.Identity()
+    unit.build((None, 1))
+    x = np.array([[1.0], [2.0], [3.0]], "float32")
+    for simulator in (drag, tf.function(drag), lambda x, k=2.0: k * x):
+        np.testing.assert_array_equal(training.DifferentiablePhysics(unit, simulator)(x), 2.0 * x)
+
+
+def rounded(x):
+    return tf.round(3.0 * x)
+
+
+LEARNING_THROUGH = {
+    "differentiable": training.DifferentiablePhysics,
+    "spectral, kernel": lambda *parts: training.SpectralModel(*parts, jacobian="kernel"),
+    "spectral, layerwise": lambda *parts: training.SpectralModel(*parts, jacobian="layerwise", samples_at_once=3),
+    "spectral, reverse": lambda *parts: training.SpectralModel(*parts, jacobian="reverse"),
+    "scale-invariant": EMULATED["scale-invariant"],
+}
+
+
+@pytest.mark.parametrize("options", [{"run_eagerly": True}, {}, {"jit_compile": True}], ids=str)
+@pytest.mark.parametrize("make", LEARNING_THROUGH.values(), ids=LEARNING_THROUGH)
+def test_a_simulator_without_a_gradient_is_named(make, options, data):
+    """The step of a regulariser is no step of the physics."""
+    regularised = {"kernel_regularizer": keras.regularizers.L2(0.1)} if make is training.DifferentiablePhysics else {}
+    model = make(network(**regularised), rounded)
+    before = weights_of(model)
+    model.compile(keras.optimizers.SGD(0.1), loss=training.HalfSquaredError(), **options)
+    with pytest.raises(ValueError, match="no gradient arrives at the network: the simulator rounded"):
+        model.fit(data, data, verbose=0)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def weights_of(model):
     return [weight.copy() for weight in model.get_weights()]
 
@@ -103,10 +171,10 @@ def test_differentiable_step_is_that_of_plain_keras(data):
 def test_gradient_descent_as_the_inverse_makes_both_models_equal(data):
     """With x̃ = x − ∂L/∂x the proxy's gradient is that of the loss itself."""
 
-    def descend(simulate, y, x_guess):
+    def descend(y, x_guess):
         with tf.GradientTape() as tape:
             tape.watch(x_guess)
-            loss = tf.reduce_sum((simulate(x_guess) - y) ** 2) / 2
+            loss = tf.reduce_sum((SQUARE(x_guess) - y) ** 2) / 2
         return x_guess - tape.gradient(loss, x_guess)
 
     proxy = training.ScaleInvariantPhysics(network(), SQUARE, inverse=descend)
