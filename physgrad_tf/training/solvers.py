@@ -45,7 +45,7 @@ class SaddleFreeNewtonSolver(SavedByFields):
         validation.count("n_steps", self.n_steps, minimum=1)
 
     def of(self, simulate: Callable[[tf.Tensor], tf.Tensor]) -> Inverse:
-        """The inverse (y, x_guess) → x of a simulator x [batch, n] → y [batch, m]."""
+        """The inverse (y, x_guess) → x of `simulate`, which maps x [batch, n] to y [batch, m]."""
         return functools.partial(self, simulate)
 
     def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
@@ -91,7 +91,7 @@ class GaussNewtonSolver(SavedByFields):
             raise ValueError(f"rcond must be at least 0, got {self.rcond}.")
 
     def of(self, simulate: Callable[[tf.Tensor], tf.Tensor]) -> Inverse:
-        """The inverse (y, x_guess) → x of a simulator x [batch, n] → y [batch, m]."""
+        """The inverse (y, x_guess) → x of `simulate`, which maps x [batch, n] to y [batch, m]."""
         return functools.partial(self, simulate)
 
     def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
