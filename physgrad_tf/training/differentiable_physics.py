@@ -33,7 +33,7 @@ class DifferentiablePhysics(PhysicsModel):
         """∂L/∂θ, x and y for the `inputs`, the `target` y* and `sample_weight` or None.
 
         Raises:
-            NoGradient: if no gradient of the loss arrives at x.
+            ValueError: if no gradient of the loss arrives at x.
         """
         with tf.GradientTape() as tape:
             x = self.network(inputs, training=True)

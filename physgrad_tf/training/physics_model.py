@@ -135,7 +135,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         """Say whose fault it is when no gradient arrives.
 
         Raises:
-            NoGradient: in the place of one that tells less.
+            ValueError: in the place of one that tells less.
         """
         try:
             yield
