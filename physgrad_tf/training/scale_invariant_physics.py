@@ -32,8 +32,8 @@ class ScaleInvariantPhysics(PhysicsModel):
         eta: step size η in (0, 1] in y-space; as large as the accuracy of the inverse allows.
         proxy: "l2" takes ½|x − x̃|² summed over x, "l1" takes |x − x̃| summed over x; both are averaged over the batch.
         updates_per_solve: how many updates of the network follow each call of the inverse simulator.
-        inverse: None takes the simulator's `local_inverse`; else a function (y, x_guess) → x, which gets the inputs as
-            well if it asks for them as a simulator does; or a solver, `SaddleFreeNewtonSolver` or `GaussNewtonSolver`.
+        inverse: None takes the simulator's `local_inverse`; else a solver (simulate, y, x_guess) → x, such as
+            `SaddleFreeNewtonSolver` or `GaussNewtonSolver`, where simulate maps x to y.
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -144,9 +144,8 @@ class ScaleInvariantPhysics(PhysicsModel):
     def _inverse_map(self) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
         if self.inverse is None:
             return inverse_map(self.simulator.local_inverse, "simulator.local_inverse")
-        if hasattr(self.inverse, "of"):  # a solver
-            return lambda y, x_guess, inputs: self.inverse.of(lambda x: self._simulate(x, inputs))(y, x_guess)
-        return inverse_map(self.inverse)
+        validation.function("inverse", self.inverse)
+        return lambda y, x_guess, inputs: self.inverse(lambda x: self._simulate(x, inputs), y, x_guess)
 
     def differentiate_proxy(
         self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any

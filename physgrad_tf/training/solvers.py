@@ -1,14 +1,12 @@
 """Inverse simulators by iteration, for simulators that have none of their own.
 
-`solver.of(simulate)` is an inverse like any other: it maps (y, x_guess) to an x near x_guess with simulate(x) closer to
-y. Both solvers differentiate the simulator with respect to x alone, sample by sample; they are meant for x of few
-dimensions.
+A solver maps (simulate, y, x_guess) to an x near x_guess with simulate(x) closer to y. Both solvers differentiate the
+simulator with respect to x alone, sample by sample; they are meant for x of few dimensions.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import keras
@@ -17,9 +15,6 @@ import tensorflow as tf
 
 from physgrad_tf import jacobians, updates, validation
 from physgrad_tf.simulators.protocol import SavedByFields
-
-#: (y [batch, m], x_guess [batch, n]) → x [batch, n].
-Inverse = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -43,10 +38,6 @@ class SaddleFreeNewtonSolver(SavedByFields):
         """Refuse values out of range."""
         validation.positive("limit", self.limit)
         validation.count("n_steps", self.n_steps, minimum=1)
-
-    def of(self, simulate: Callable[[tf.Tensor], tf.Tensor]) -> Inverse:
-        """The inverse (y, x_guess) → x of `simulate`, which maps x [batch, n] to y [batch, m]."""
-        return functools.partial(self, simulate)
 
     def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
         """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m]."""
@@ -89,10 +80,6 @@ class GaussNewtonSolver(SavedByFields):
         validation.count("n_steps", self.n_steps, minimum=1)
         if validation.real("rcond", self.rcond) < 0.0:
             raise ValueError(f"rcond must be at least 0, got {self.rcond}.")
-
-    def of(self, simulate: Callable[[tf.Tensor], tf.Tensor]) -> Inverse:
-        """The inverse (y, x_guess) → x of `simulate`, which maps x [batch, n] to y [batch, m]."""
-        return functools.partial(self, simulate)
 
     def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
         """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m]."""
