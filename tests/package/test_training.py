@@ -160,7 +160,7 @@ def test_scale_invariant_step_is_the_algorithm_written_out(data):
 def test_differentiable_step_is_that_of_plain_keras(data):
     ours = training.DifferentiablePhysics(network(), SQUARE)
     inner = network()
-    theirs = keras.Model(inner.inputs, keras.layers.Lambda(lambda x: x**2)(inner.outputs[0]))
+    theirs = keras.Model(inner.inputs[0], keras.layers.Lambda(lambda x: x**2)(inner.outputs[0]))
     for one in (ours, theirs):
         one.compile(keras.optimizers.Adam(0.01), loss="mse", jit_compile=False)
         one.fit(data, data, batch_size=16, epochs=3, shuffle=False, verbose=0)
@@ -349,8 +349,18 @@ def test_inputs_reach_the_simulator_in_the_dtype_of_x(kind, data):
         seen.update((x.dtype, inputs["state"].dtype, inputs["which"].dtype))
         return x * inputs["state"] + tf.cast(inputs["which"], x.dtype)
 
-    state, which = keras.Input((2,), name="state"), keras.Input((2,), name="which", dtype="int32")
-    model = kind(keras.Model({"state": state, "which": which}, keras.layers.Dense(2, dtype="float64")(state)), watched)
+    class OfState(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2, dtype="float64")
+
+        def build(self, input_shape):
+            self.dense.build(input_shape["state"])
+
+        def call(self, inputs):
+            return self.dense(inputs["state"])
+
+    model = kind(OfState(), watched)
     model.compile(keras.optimizers.SGD(0.01))
     model.fit({"state": data, "which": np.ones((40, 2), "int32")}, data, verbose=0)
     assert seen == {tf.float64, tf.int32}
