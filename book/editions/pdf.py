@@ -22,7 +22,7 @@ FOLDER = Path("_build/pdf")
 NAME = "inverting-gradients"
 STYLE = Path(__file__).with_name("pdf.css")
 #: Of an article, what is of no use on paper.
-NOT_PRINTED = ".headerlink, .cell.tag_set-up, .bd-toc, #searchbox, script"
+NOT_PRINTED = ".headerlink, .cell.tag_set-up, script"
 UNDRAWN = """[...document.querySelectorAll(".math")].filter(math =>
   !math.querySelector("mjx-container") || math.querySelector("[data-mjx-error], [data-mml-node='merror']")).length"""
 FOOTER = '<div style="width: 100%; font: 8px sans-serif; text-align: center"><span class="pageNumber"></span></div>'

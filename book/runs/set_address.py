@@ -14,16 +14,7 @@ from book.runs.set_up import write_cells
 
 
 def set_address(repository: str, pages: str | None = None, root: Path = address.ROOT) -> None:
-    """Write the addresses into `_config.yml` and into every set-up cell.
-
-    Args:
-        repository: `https://github.com/OWNER/NAME`, without `.git`.
-        pages: where the pages will lie; by default where GitHub Pages puts them.
-        root: the book's folder.
-
-    Raises:
-        ValueError: If an address is not a plain `https://` one, or `_config.yml` lacks its place.
-    """
+    """Write the addresses into `_config.yml`, as `address.write` does, and into every set-up cell."""
     address.write(repository, pages, root)
     write_cells(root)
 

@@ -54,20 +54,35 @@ def shift_seeds(shift: int) -> None:
 
 
 def disturb_weights(stream: int, size: float = 1e-6) -> None:
-    """Multiply every floating-point weight by 1 + `size`·ε as soon as a layer has made it."""
+    """Multiply the start of every trainable floating-point weight by 1 + `size`·ε.
+
+    The initializer does it: a layer may be built while a function is traced, where a weight has no value yet.
+    """
+    import inspect
+
     import keras
     import numpy as np
 
     rng = np.random.default_rng([stream, 20_261_125])
     add_weight = keras.layers.Layer.add_weight
+    signature = inspect.signature(add_weight)
 
     @functools.wraps(add_weight)
     def disturbed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        weight = add_weight(self, *args, **kwargs)
-        if weight.trainable and "float" in str(weight.dtype):
-            value = keras.ops.convert_to_numpy(weight.value)
-            weight.assign(value * (1.0 + size * rng.standard_normal(value.shape)).astype(value.dtype))
-        return weight
+        given = signature.bind(self, *args, **kwargs)
+        given.apply_defaults()
+        dtype = keras.backend.standardize_dtype(given.arguments["dtype"] or self.variable_dtype)
+        if not given.arguments["trainable"] or "float" not in dtype:
+            return add_weight(self, *args, **kwargs)
+        initializer = keras.initializers.get(given.arguments["initializer"] or "glorot_uniform")  # Keras's own default
+        factor = 1.0 + size * rng.standard_normal(tuple(given.arguments["shape"] or ()))
+
+        def start(shape: Any, dtype: Any = None) -> Any:
+            value = initializer(shape, dtype=dtype)
+            return value * keras.ops.convert_to_tensor(factor, dtype=value.dtype)
+
+        given.arguments["initializer"] = start
+        return add_weight(*given.args, **given.kwargs)
 
     keras.layers.Layer.add_weight = disturbed
 

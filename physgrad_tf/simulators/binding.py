@@ -20,29 +20,28 @@ import tensorflow as tf
 from physgrad_tf import validation
 
 
-def simulator_map(simulator: Any, name: str = "simulator") -> Callable[[tf.Tensor, Any], tf.Tensor]:
+def simulator_map(simulator: Any) -> Callable[[tf.Tensor, Any], tf.Tensor]:
     """The map (x, inputs) → y of a simulator.
 
     Args:
         simulator: what maps x [batch, n] to y [batch, m], as this module says.
-        name: what it is called in an error.
 
     Raises:
         TypeError: if it cannot be called, or asks for more than x and inputs.
     """
     if hasattr(simulator, "simulate"):
-        return _bind(f"{name}.simulate", simulator.simulate, ("x",))
+        return _bind("simulator.simulate", simulator.simulate, ("x",))
     if isinstance(simulator, keras.Layer):
         return _of_layer(simulator)
-    return _bind(name, simulator, ("x",))
+    return _bind("simulator", simulator, ("x",))
 
 
-def inverse_map(inverse: Any, name: str = "inverse") -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
+def inverse_map(name: str, inverse: Any) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
     """The map (y, x_guess, inputs) → x of an inverse simulator.
 
     Args:
-        inverse: what maps y [batch, m] and a guess [batch, n] to the x [batch, n] near it with P(x) = y.
         name: what it is called in an error.
+        inverse: what maps y [batch, m] and a guess [batch, n] to the x [batch, n] near it with P(x) = y.
 
     Raises:
         TypeError: if it cannot be called, or does not take y and a guess, and at most inputs beside these.

@@ -143,7 +143,7 @@ class ScaleInvariantPhysics(PhysicsModel):
 
     def _inverse_map(self) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
         if self.inverse is None:
-            return inverse_map(self.simulator.local_inverse, "simulator.local_inverse")
+            return inverse_map("simulator.local_inverse", self.simulator.local_inverse)
         validation.function("inverse", self.inverse)
         return lambda y, x_guess, inputs: self.inverse(lambda x: self._simulate(x, inputs), y, x_guess)
 

@@ -66,7 +66,7 @@ def physical_gradient(
     inverse = getattr(simulator, "local_inverse", None) if local_inverse is None else local_inverse
     if inverse is None:
         raise TypeError("simulator has no local_inverse: pass one as local_inverse, or use inverse_gradient.")
-    inverse = inverse_map(inverse, "local_inverse")
+    inverse = inverse_map("local_inverse", inverse)
     y = validation.one_point_per_sample("simulator", simulator(x), x)
     pre_image = validation.one_point_per_sample("local_inverse", inverse(y + step_in_y(delta_y, y), x, None), x)
     if not pre_image.shape.is_compatible_with(x.shape):

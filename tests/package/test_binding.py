@@ -87,11 +87,11 @@ def test_a_learned_emulator_does_not_learn():
 
 
 def test_inverses():
-    assert inverse_map(lambda y, x_guess: (y, x_guess))(1, 2, 3) == (1, 2)
-    assert inverse_map(lambda y, x_guess, k=5: (y, x_guess, k))(1, 2, 3) == (1, 2, 5)
-    assert inverse_map(lambda y, x_guess, start: (y, x_guess, start))(1, 2, 3) == (1, 2, 3)
-    assert inverse_map(lambda y, x, k=5, inputs=None: (y, x, k, inputs))(1, 2, 3) == (1, 2, 5, 3)
-    assert inverse_map(tf.add)(1, 2, 3) == 3
+    assert inverse_map("inverse", lambda y, x_guess: (y, x_guess))(1, 2, 3) == (1, 2)
+    assert inverse_map("inverse", lambda y, x_guess, k=5: (y, x_guess, k))(1, 2, 3) == (1, 2, 5)
+    assert inverse_map("inverse", lambda y, x_guess, start: (y, x_guess, start))(1, 2, 3) == (1, 2, 3)
+    assert inverse_map("inverse", lambda y, x, k=5, inputs=None: (y, x, k, inputs))(1, 2, 3) == (1, 2, 5, 3)
+    assert inverse_map("inverse", tf.add)(1, 2, 3) == 3
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,16 @@ def test_inverses():
         (simulator_map, lambda: 1.0, r"simulator must be a function of x, or of x and inputs, got one of \(\)"),
         (simulator_map, lambda x, a, b: x, r"got one of \(x, a, b\)"),
         (simulator_map, lambda x, *, k: x, r"got one of \(x, \*, k\)|got one of \(x, k\)"),
-        (inverse_map, lambda y: y, "inverse must be a function of y and x_guess, or of y, x_guess and inputs"),
-        (inverse_map, lambda simulate, y, x, inputs: y, r"got one of \(simulate, y, x, inputs\)"),
+        (
+            functools.partial(inverse_map, "inverse"),
+            lambda y: y,
+            "inverse must be a function of y and x_guess, or of y, x_guess and inputs",
+        ),
+        (
+            functools.partial(inverse_map, "inverse"),
+            lambda simulate, y, x, inputs: y,
+            r"got one of \(simulate, y, x, inputs\)",
+        ),
     ],
 )
 def test_what_asks_for_something_else_is_refused(bind, wrong, message):

@@ -14,10 +14,12 @@ from physgrad_tf.jacobians import StackedJacobian, parts, stacked
 
 @pytest.fixture(autouse=True)
 def _in_float64():
-    before = keras.config.dtype_policy()
+    before, floatx = keras.config.dtype_policy(), keras.config.floatx()
     keras.config.set_dtype_policy("float64")
+    keras.config.set_floatx("float64")  # else Keras cuts inputs to float32, whatever the policy
     keras.utils.set_random_seed(5)
     yield
+    keras.config.set_floatx(floatx)
     keras.config.set_dtype_policy(before)
 
 

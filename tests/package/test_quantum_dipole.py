@@ -46,12 +46,12 @@ def test_a_step_is_that_of_crank_and_nicolson(fields):
 
 def test_halving_the_step_divides_the_error_by_four(fields):
     errors = []
-    for parts in (8, 16):
+    for parts in (16, 32):
         finer = simulators.QuantumDipole(n_points=6, n_steps=12 * parts, dt=0.1 / parts)
         held = np.repeat(fields[:1], parts, axis=1)
         exact = by_matrices(SMALL, fields[:1], scipy.linalg.expm)
-        errors.append(np.abs(tf.function(finer)(tf.constant(held)) - exact).max())
-    assert_close(np.divide(errors[:-1], errors[1:]), 4.0, rtol=0.1)
+        errors.append(np.linalg.norm(tf.function(finer)(tf.constant(held)) - exact))
+    assert_close(np.divide(errors[:-1], errors[1:]), 4.0, rtol=0.02)  # 25 other fields: 3.96 to 4.003
 
 
 def test_the_norm_is_kept_at_the_published_size_and_under_strong_fields(rng):

@@ -189,25 +189,12 @@ def test_no_cell_failed_under_any_setting(page):
         assert run.failed == {}, f"{page} under {name}"
 
 
-#: Tests of the package that fell under disturbed weights or other seeds on their first run there, and are still open.
-FRAGILE = {
-    "test_a_network_that_ignores_training_and_is_not_built",
-    "test_a_permuted_batch_takes_the_same_step",
-    "test_equals_reverse",
-    "test_halving_the_step_divides_the_error_by_four",
-    "test_history_holds_both_errors_and_they_fall",
-    "test_the_step_is_the_equation_written_out",
-}
-
-
 def test_the_package_was_tested_under_every_setting_and_nothing_failed():
     """On which state of the package, the page "What was run" says: no tolerance depends on it."""
     record = settings.read()
     missing = {name for name in SETTINGS if name not in record.package and not _is_for_others(name, record)}
     assert not missing, "run `make settings CHAPTERS=package`, and with SETTINGS=versions"
-    for name, run in record.package.items():
-        known = FRAGILE if SETTINGS[name].kind in ("disturbed", "seeds") else set()
-        assert {test.split("::")[1].split("[")[0] for test in run.failed} <= known, name
+    assert {name: run.failed for name, run in record.package.items() if run.failed} == {}
 
 
 def _is_for_others(name, record):
