@@ -18,6 +18,10 @@ class NoGradient(ValueError):
     """A result does not depend on what it is to be differentiated by, or on a way that passes no gradient."""
 
 
+class SamplesDependent(ValueError):
+    """What is to be treated sample by sample depends on the other samples of the batch, or on chance."""
+
+
 def floating(name: str, value: Any) -> tf.Tensor:
     """Return `value` as a float32 or float64 tensor, or raise `TypeError`."""
     tensor = tf.convert_to_tensor(value)

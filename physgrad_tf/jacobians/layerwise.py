@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from physgrad_tf import validation
 from physgrad_tf.jacobians.parts import Blocks, OuterProducts, Part, disjoint
-from physgrad_tf.jacobians.tapping import Call, is_linear, own_weights, tapped
+from physgrad_tf.jacobians.samples import refuse_dependent
+from physgrad_tf.jacobians.tapping import Call, is_linear, own_weights, refusing_dependence, tapped
 
 
 def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> list[Part]:
@@ -31,13 +32,16 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
     if not isinstance(network, keras.Layer):
         raise TypeError(f"network must be a Keras model or layer, got {type(network).__name__}.")
     validation.function("outputs", outputs)
-    y = validation.batch_of_points("outputs", outputs(inputs))  # once without copies: n_out comes from here
+    with refusing_dependence(network) as in_training:
+        y = validation.batch_of_points("outputs", outputs(inputs))  # once without copies: n_out comes from here
     n_out = y.shape[1]
     if n_out is None:
         raise ValueError(f"outputs must return [batch, n_out] with n_out known, got {y.shape}.")
     places = {id(weight): place for place, weight in enumerate(network.trainable_variables)}
     if not places:
         raise ValueError("network must have trainable weights, got none.")
+    if in_training:  # it has run at all
+        refuse_dependent(network, inputs, any(in_training))
     copies = keras.tree.map_structure(lambda tensor: tf.repeat(tensor, n_out, axis=0), inputs)
     weights = network.trainable_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape, tapped(network, tape) as calls:

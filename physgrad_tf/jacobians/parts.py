@@ -98,6 +98,11 @@ class OuterProducts:
         """The rows of samples `start` to `stop`."""
         return dataclasses.replace(self, a=self.a[start:stop], delta=self.delta[start:stop])
 
+    def scaled_rows(self, factors: tf.Tensor) -> OuterProducts:
+        """The part with row i multiplied by entry i of `factors` [b·k]."""
+        factors = tf.reshape(factors, tf.shape(self.delta)[:2])
+        return dataclasses.replace(self, delta=self.delta * factors[:, :, tf.newaxis, tf.newaxis])
+
     def transpose_products(self, w: tf.Tensor) -> dict[int, tf.Tensor]:
         """Jᵀw for every weight, [size], with w [b·k]."""
         a, delta = tf.cast(self.a, w.dtype), tf.cast(self.delta, w.dtype)
@@ -167,6 +172,11 @@ class Blocks:
         """The rows of samples `start` to `stop`."""
         rows = slice(start * self.n_out, stop * self.n_out)
         return dataclasses.replace(self, columns={place: block[rows] for place, block in self.columns.items()})
+
+    def scaled_rows(self, factors: tf.Tensor) -> Blocks:
+        """The part with row i multiplied by entry i of `factors` [b·k]."""
+        scaled = {place: block * factors[:, tf.newaxis] for place, block in self.columns.items()}
+        return dataclasses.replace(self, columns=scaled)
 
     def transpose_products(self, w: tf.Tensor) -> dict[int, tf.Tensor]:
         """Jᵀw for every weight, [size], with w [b·k]."""

@@ -17,6 +17,9 @@ import tensorflow as tf
 
 from physgrad_tf import validation
 
+#: The most outputs for which one pass each is written into a graph.
+MOST_PASSES = 64
+
 
 def gradient(loss: Callable[[tf.Tensor], tf.Tensor], x: Any) -> tf.Tensor:
     """Gradient ∂L/∂x of one loss value per sample.
@@ -59,10 +62,9 @@ def jacobian(function: Callable[[tf.Tensor], tf.Tensor], x: Any) -> tf.Tensor:
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         y = validation.one_point_per_sample("function", function(x), x)
+        columns = unit_columns(y)
     connected("function", tape.gradient(y, x))  # batch_jacobian would answer zeros where there is no path
-    return tape.batch_jacobian(
-        y, x, experimental_use_pfor=not tf.executing_eagerly()
-    )  # ∂L/∂y → ∂L/∂y J, for unit ∂L/∂y
+    return matrix_per_sample(tape, y, columns, x)  # ∂L/∂y → ∂L/∂y J, for unit ∂L/∂y
 
 
 def hessian(loss: Callable[[tf.Tensor], tf.Tensor], x: Any) -> tf.Tensor:
@@ -83,8 +85,33 @@ def hessian(loss: Callable[[tf.Tensor], tf.Tensor], x: Any) -> tf.Tensor:
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         slope = gradient(loss, x)  # x → ∂L/∂x
+        columns = unit_columns(slope)
     # Where the gradient does not depend on x the tape finds no path, and zeros are the right answer.
-    return tape.batch_jacobian(slope, x, experimental_use_pfor=not tf.executing_eagerly())
+    return matrix_per_sample(tape, slope, columns, x)
+
+
+def unit_columns(y: tf.Tensor) -> list[tf.Tensor]:
+    """The columns of y [batch, n_out], to be differentiated one by one, or none where all at once will do.
+
+    A vectorised pass through a loop cannot be compiled by XLA; one pass per column can.
+    """
+    if tf.executing_eagerly() or y.shape[1] > MOST_PASSES or not holds_a_loop(y.graph):
+        return []
+    return tf.unstack(y, axis=1)
+
+
+def matrix_per_sample(tape: tf.GradientTape, y: tf.Tensor, columns: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """∂y/∂x of every sample, [batch, n_out, n], from a tape that has recorded y and its `columns`."""
+    if columns:
+        return tf.stack([tape.gradient(c, x, unconnected_gradients="zero") for c in columns], axis=1)
+    return tape.batch_jacobian(y, x, experimental_use_pfor=not tf.executing_eagerly())
+
+
+def holds_a_loop(graph: tf.Graph) -> bool:
+    """Whether there is a `tf.while_loop` in a graph or in the functions that it calls."""
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return any(node.op in ("While", "StatelessWhile") for node in nodes)
 
 
 def connected(name: str, derivative: tf.Tensor | None) -> tf.Tensor:

@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
+from physgrad_tf.jacobians.kind import Kind, fitting_kind
 from physgrad_tf.jacobians.layerwise import layer_parts, layer_parts_in_chunks
 from physgrad_tf.jacobians.parts import Blocks, Part
-from physgrad_tf.jacobians.tapping import Kind, fitting_kind
 from physgrad_tf.jacobians.weights import flatten_weights
 
 #: How many entries of J `StackedJacobian.weight_gram` forms at a time, unless one sample has more.
@@ -116,7 +116,11 @@ class StackedJacobian:
         Raises:
             TypeError: if `network` is not a Keras layer, `outputs` is not a function, or y is not floating.
             ValueError: if y is not [batch, n_out] with a static n_out; if a layer mixes samples (BatchNormalization in
-                training), draws random numbers or runs inside a compiled loop; if y depends on none of the weights.
+                training), draws random numbers, has no batch axis or runs inside a compiled loop; if y depends on none
+                of the weights.
+
+        Warns:
+            UserWarning: if the network cannot be asked about random inputs, and only its layers tell the second.
         """
         if samples_at_once is None:
             parts = layer_parts(network, outputs, inputs)
@@ -158,8 +162,8 @@ class StackedJacobian:
     ) -> StackedJacobian:
         """Compute the kind that fits the network; its `kind` tells which.
 
-        That is "reverse" if there are layers that draw random numbers; "kernel" if most weights belong to Dense layers
-        and plain convolutions and there are more weights than rows; "layerwise" otherwise.
+        That is "reverse" if the network draws random numbers or mixes samples in training; "kernel" if most weights
+        belong to Dense layers and plain convolutions and there are more weights than rows; "layerwise" otherwise.
 
         Args:
             network: as in `layerwise`.
@@ -176,7 +180,7 @@ class StackedJacobian:
         """
         if not isinstance(network, keras.Layer):
             raise TypeError(f"network must be a Keras model or layer, got {type(network).__name__}.")
-        kind = fitting_kind(network)
+        kind = fitting_kind(network, inputs)
         if kind == "reverse":
             return cls.reverse(lambda: outputs(inputs), network.trainable_variables)
         found = cls.layerwise(network, outputs, inputs, samples_at_once)
@@ -265,6 +269,18 @@ class StackedJacobian:
         return tf.concat(
             [products.get(place, tf.zeros([size], w.dtype)) for place, size in enumerate(self.sizes)], axis=0
         )
+
+    def scaled_rows(self, factors: Any) -> StackedJacobian:
+        """diag(c) J, with row i multiplied by entry i of c = `factors` [batch·n_out], of the dtype of J.
+
+        Raises:
+            TypeError: if `factors` is not floating.
+            ValueError: if `factors` does not have one entry per row.
+        """
+        factors = validation.floating("factors", factors)
+        if factors.shape.rank != 1 or not factors.shape.is_compatible_with([self.n_rows]):
+            raise ValueError(f"factors must have shape [{self.n_rows}], one entry per row, got {factors.shape}.")
+        return dataclasses.replace(self, parts=tuple(part.scaled_rows(factors) for part in self.parts))
 
     def to_dense(self, dtype: tf.DType | None = None) -> tf.Tensor:
         """The matrix J itself, [batch·n_out, n_weights].

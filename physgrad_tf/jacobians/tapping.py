@@ -8,27 +8,21 @@ Sequential, Functional, nested, shared and subclassed models alike, and layers t
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+
+from physgrad_tf import validation
 
 #: Layers that run their inner layers in ways of their own (loops, reshaped batches): listened to as a whole.
 WHOLE = (keras.layers.RNN, keras.layers.Wrapper)
 #: Layers that are a kernel, perhaps a bias, and an activation, beside Dense.
 CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D)
-#: Layers that draw random numbers in training.
-RANDOM = (
-    keras.layers.Dropout,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-)
-
-
-Kind = Literal["reverse", "layerwise", "kernel"]
+#: How much randomness a layer of Keras is told to use; it uses none if all that it has of these are zero.
+STRENGTHS = ("rate", "stddev", "dropout", "recurrent_dropout")
 
 
 class Call(NamedTuple):
@@ -59,23 +53,55 @@ def tapped(network: keras.Layer, tape: tf.GradientTape) -> Iterator[list[Call]]:
         The list of calls, which fills while the network runs.
 
     Raises:
-        ValueError: while the network runs, if a layer mixes the samples of a batch or draws random numbers.
+        ValueError: while the network runs, if a layer does not return one tensor.
     """
     calls: list[Call] = []
     with contextlib.ExitStack() as stack:
         for layer in layers_below(network):
-            if own_weights(layer) or isinstance(layer, RANDOM):
+            if own_weights(layer):
                 stack.enter_context(replaced(layer, "call", listener(layer, layer.call, calls, tape)))
         yield calls
+
+
+@contextlib.contextmanager
+def refusing_dependence(network: keras.Layer) -> Iterator[list[bool]]:
+    """Refuse layers that mix samples or draw random numbers, wherever they are, wrappers included, while they run.
+
+    Args:
+        network: a built network.
+
+    Yields:
+        A list that gets, call by call of its layers, whether they ran as in training.
+
+    Raises:
+        SamplesDependent: while the network runs.
+    """
+    flags: list[bool] = []
+
+    def listener(layer: keras.Layer, call: Any) -> Any:
+        tells = "training" in inspect.signature(call).parameters
+
+        def listen(*args: Any, **kwargs: Any) -> Any:
+            training = bool(kwargs.get("training")) if tells else is_random(layer)
+            flags.append(training)
+            if training:
+                # Recurrent layers and wrappers before they run: an error inside would leave a mask behind in them.
+                for inner in everything_below(layer) if isinstance(layer, WHOLE) else [layer]:
+                    refuse_dependent_layer(inner)
+            return call(*args, **kwargs)
+
+        return listen
+
+    with contextlib.ExitStack() as stack:
+        for layer in everything_below(network):
+            stack.enter_context(replaced(layer, "call", listener(layer, layer.call)))
+        yield flags
 
 
 def listener(layer: keras.Layer, call: Any, calls: list[Call], tape: tf.GradientTape) -> Any:
     """A stand-in for the layer's `call` that notes its arguments and its output."""
 
     def listen(*args: Any, **kwargs: Any) -> tf.Tensor:
-        refuse_mixing(layer, bool(kwargs.get("training")))
-        if not own_weights(layer):
-            return call(*args, **kwargs)
         activation = layer.activation if is_linear(layer) else None
         # The weights are held constant here, so that the tape finds a path to them only where they are used elsewhere.
         constants = [(weight, tf.stop_gradient(weight.value)) for weight in own_weights(layer)]
@@ -94,8 +120,14 @@ def listener(layer: keras.Layer, call: Any, calls: list[Call], tape: tf.Gradient
     return listen
 
 
-def layers_below(layer: keras.Layer) -> list[keras.Layer]:
-    """The layer itself and all layers it is made of, each once; those in WHOLE are not looked into."""
+def layers_below(layer: keras.Layer, into: Callable[[keras.Layer], bool] | None = None) -> list[keras.Layer]:
+    """The layer itself and all layers it is made of, each once.
+
+    Args:
+        layer: where to begin.
+        into: which layers are looked into; None is all but those in WHOLE.
+    """
+    into = into or (lambda layer: not isinstance(layer, WHOLE))
     found: dict[int, keras.Layer] = {}
     waiting = [layer]
     while waiting:
@@ -103,9 +135,14 @@ def layers_below(layer: keras.Layer) -> list[keras.Layer]:
         if id(layer) in found:
             continue
         found[id(layer)] = layer
-        if not isinstance(layer, WHOLE):
+        if into(layer):
             waiting += [inner for inner in keras.tree.flatten(list(vars(layer).values())) if is_layer(inner)]
     return list(found.values())
+
+
+def everything_below(layer: keras.Layer) -> list[keras.Layer]:
+    """The layer itself and all layers it is made of, those inside recurrent layers and wrappers included."""
+    return layers_below(layer, into=lambda layer: True)
 
 
 def is_layer(value: Any) -> bool:
@@ -133,31 +170,37 @@ def is_linear(layer: keras.Layer) -> bool:
     return plain and isinstance(layer.kernel, keras.Variable) and getattr(layer, "lora_rank", None) is None
 
 
-def fitting_kind(network: keras.Layer) -> Kind:
-    """The kind that fits the layers of a network best.
-
-    "reverse" if there are random layers, which would treat copies of a sample differently; "kernel" if most weights
-    belong to Dense layers and plain convolutions, of which no columns need be formed; else "layerwise".
-    """
-    layers = layers_below(network)
-    if any(isinstance(layer, RANDOM) for layer in layers):
-        return "reverse"
-    linear = sum(math.prod(weight.shape) for layer in layers if is_linear(layer) for weight in own_weights(layer))
-    total = sum(math.prod(weight.shape) for weight in network.trainable_variables)
-    return "kernel" if 2 * linear > total else "layerwise"
+def is_random(layer: keras.Layer) -> bool:
+    """Whether the layer draws random numbers of its own: it has a generator, and is not told to leave it alone."""
+    strengths = [getattr(layer, name) for name in STRENGTHS if hasattr(layer, name)]
+    if strengths and not any(strengths):
+        return False
+    return bool(generators(layer))
 
 
-def refuse_mixing(layer: keras.Layer, training: bool) -> None:
-    """Raise where one sample's output depends on the others', or would differ between two copies of a sample."""
-    if isinstance(layer, keras.layers.BatchNormalization) and training and layer.trainable:
-        raise ValueError(
+def generators(layer: keras.Layer) -> list[keras.random.SeedGenerator]:
+    """The random generators that the layer itself holds."""
+    held = keras.tree.flatten(list(vars(layer).values()))
+    return [value for value in held if isinstance(value, keras.random.SeedGenerator)]
+
+
+def mixes_samples(layer: keras.Layer) -> bool:
+    """Whether the layer takes means over the batch in training."""
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+
+
+def refuse_dependent_layer(layer: keras.Layer) -> None:
+    """Raise where a sample's output depends on the others in training, or would differ between two copies of it."""
+    if mixes_samples(layer):
+        raise validation.SamplesDependent(
             f"layer {layer.name} mixes the samples of a batch (BatchNormalization in training), so that no sample has "
-            "a Jacobian of its own. Set its trainable = False, or use LayerNormalization."
+            "a Jacobian of its own. Set its trainable = False, use LayerNormalization, or take the textbook kind, "
+            'StackedJacobian.reverse or jacobian="reverse".'
         )
-    if isinstance(layer, RANDOM) and training:
-        raise ValueError(
+    if is_random(layer):
+        raise validation.SamplesDependent(
             f"layer {layer.name} ({type(layer).__name__}) draws new random numbers for every copy of a sample. Leave "
-            "it out, or take the textbook kind, StackedJacobian.reverse."
+            'it out, or take the textbook kind, StackedJacobian.reverse or jacobian="reverse".'
         )
 
 

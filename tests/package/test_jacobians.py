@@ -116,3 +116,27 @@ def test_gradient_and_hessian_refuse(derivative, loss, x, error, message):
 def test_jacobian_refuses(function, error, message):
     with pytest.raises(error, match=message):
         jacobians.jacobian(function, np.ones((2, 3)))
+
+
+def looped(x):
+    """x ↦ three rounds of y + sin(y)·rolled y / 10, as a loop."""
+    body = lambda i, y: (i + 1, y + tf.sin(y) * tf.roll(y, 1, axis=1) / 10.0)  # noqa: E731
+    return tf.while_loop(lambda i, y: i < 3, body, (0, x), maximum_iterations=3)[1]
+
+
+def unrolled(x):
+    for _ in range(3):
+        x = x + tf.sin(x) * tf.roll(x, 1, axis=1) / 10.0
+    return x
+
+
+@pytest.mark.parametrize("loop", [looped, tf.function(looped)], ids=["loop", "loop in a function"])
+def test_loops_compile(loop, rng):
+    """XLA takes no vectorised pass through a loop; eager, graph and compiled values are those without a loop."""
+    x = tf.constant(rng.normal(size=(4, 3)))
+    loss = lambda function: lambda x: tf.reduce_sum(function(x) ** 2, axis=1)  # noqa: E731
+    expected = [jacobians.jacobian(unrolled, x), jacobians.hessian(loss(unrolled), x)]
+    both = lambda x: [jacobians.jacobian(loop, x), jacobians.hessian(loss(loop), x)]  # noqa: E731
+    for way in (both, tf.function(both), tf.function(both, jit_compile=True)):
+        for found, right in zip(way(x), expected, strict=True):
+            assert_close(found, right, rtol=1e-12)
