@@ -24,14 +24,17 @@ the step's error grows like ε/rcond², so this route takes no `rcond` below `SM
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
+import threadpoolctl
 
 from physgrad_tf import validation
 from physgrad_tf.jacobians import StackedJacobian
+from physgrad_tf.spectral_derivative import divided_differences, divided_sums, pull_back
 
 __all__ = [
     "SMALLEST_GRAM_RCOND",
@@ -94,9 +97,21 @@ def spectral_power(matrix: Any, exponent: float, *, rcond: float | None = None, 
         ValueError: if `matrix` has fewer than two dimensions or an empty one, or holds NaN or Inf; if `rcond` is
             negative or not below 1, or `mode` is unknown.
     """
-    s, u, v = decompose(matrix)
-    f = spectral_filter(s, exponent, rcond=resolution(s, u, v) if rcond is None else rcond, mode=mode)
-    return tf.matmul(v * f[..., tf.newaxis, :], u, transpose_b=True)  # (V f(Σ)) Uᵀ
+    matrix = matrix_to_decompose(matrix)
+    rcond = resolution(matrix) if rcond is None else rcond
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def power(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        s, u, v = svd = decompose(matrix)
+        f = spectral_filter(s, exponent, rcond=rcond, mode=mode)
+
+        def backward(upstream: tf.Tensor) -> tf.Tensor:
+            identity = tf.eye(tf.shape(upstream)[-1], dtype=upstream.dtype)
+            return derivative(svd, identity, upstream, exponent, rcond, mode)
+
+        return tf.matmul(v * f[..., tf.newaxis, :], u, transpose_b=True), backward  # (V f(Σ)) Uᵀ
+
+    return power(matrix)
 
 
 def apply_spectral_power(
@@ -118,15 +133,14 @@ def apply_spectral_power(
         TypeError: as `spectral_power`, or if the dtypes differ.
         ValueError: as `spectral_power`, or if `vector` does not fit the rows of `matrix`.
     """
-    matrix = validation.floating("matrix", matrix)
+    matrix = matrix_to_decompose(matrix)
     vector = validation.floating("vector", vector)
     if vector.dtype != matrix.dtype:
         raise TypeError(f"vector must have the dtype of matrix, {matrix.dtype.name}, got {vector.dtype.name}.")
-    s, u, v = decompose(matrix)
     if vector.shape.rank != matrix.shape.rank - 1 or not vector.shape.is_compatible_with(matrix.shape[:-1]):
         raise ValueError(f"vector must have shape {matrix.shape[:-1]} for a matrix {matrix.shape}, got {vector.shape}.")
-    f = spectral_filter(s, exponent, rcond=resolution(s, u, v) if rcond is None else rcond, mode=mode)
-    return filtered(s, u, v, f, validation.finite("vector", vector))
+    rcond = resolution(matrix) if rcond is None else rcond
+    return decomposed_step(matrix, validation.finite("vector", vector), exponent, rcond, mode)[0]
 
 
 def spectral_step(
@@ -156,9 +170,9 @@ def spectral_step(
     """
     vector = tf.cast(validation.finite("vector", validation.floating("vector", vector)), tf.float64)
     if not isinstance(jacobian, StackedJacobian):
-        s, u, v = decompose(tf.cast(validation.batch_of_points("jacobian", jacobian), tf.float64))
-        f = spectral_filter(s, exponent, rcond=rcond, mode=mode)
-        return SpectralStep(filtered(s, u, v, f, one_per_row(vector, jacobian.shape[0])), *kept_spectrum(s, rcond))
+        matrix = tf.cast(matrix_to_decompose(validation.batch_of_points("jacobian", jacobian)), tf.float64)
+        step, s = decomposed_step(matrix, one_per_row(vector, matrix.shape[0]), exponent, rcond, mode)
+        return SpectralStep(step, *kept_spectrum(s, rcond))
     if validation.real("rcond", rcond) < SMALLEST_GRAM_RCOND:
         raise ValueError(
             f"rcond must be at least {SMALLEST_GRAM_RCOND:g} for a StackedJacobian, got {rcond:g}: the eigenvalues of "
@@ -226,40 +240,107 @@ def spectral_filter(singular_values: Any, exponent: float, *, rcond: float, mode
     return tf.where(kept, power, tf.zeros_like(s))
 
 
-def decompose(matrix: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Σ, U and V of a checked matrix: A = U Σ Vᵀ with s [..., k], u [..., m, k], v [..., n, k], k = min(m, n)."""
+def matrix_to_decompose(matrix: Any) -> tf.Tensor:
+    """Return `matrix` [..., m, n] as a finite floating tensor that is not empty, or raise."""
     matrix = validation.floating("matrix", matrix)
     if matrix.shape.rank is None or matrix.shape.rank < 2:
         raise ValueError(f"matrix must have shape [..., m, n], got {matrix.shape}.")
     if 0 in matrix.shape.as_list():
         raise ValueError(f"matrix must not be empty, got shape {matrix.shape}.")
-    return tf.linalg.svd(validation.finite("matrix", matrix), full_matrices=False)
+    return validation.finite("matrix", matrix)
 
 
-def resolution(s: tf.Tensor, u: tf.Tensor, v: tf.Tensor) -> float:
+def decompose(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Σ, U and V of a matrix: A = U Σ Vᵀ with s [..., k], u [..., m, k], v [..., n, k], k = min(m, n)."""
+    return tf.linalg.svd(matrix, full_matrices=False)
+
+
+def resolution(matrix: tf.Tensor) -> float:
     """max(m, n)·ε: singular values below this part of the largest are rounding errors of the decomposition."""
-    m, n = u.shape[-2], v.shape[-2]
+    m, n = matrix.shape[-2:]
     if m is None or n is None:
         raise ValueError("rcond must be given when the shape of matrix is unknown inside a tf.function.")
-    return max(m, n) * float(np.finfo(s.dtype.as_numpy_dtype).eps)
+    return max(m, n) * float(np.finfo(matrix.dtype.as_numpy_dtype).eps)
 
 
-def filtered(s: tf.Tensor, u: tf.Tensor, v: tf.Tensor, f: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
-    """V f(Σ) Uᵀ g of a decomposition."""
-    w = tf.linalg.matvec(u, vector, transpose_a=True)  # g → Uᵀg
-    return tf.linalg.matvec(v, f * w)  # Uᵀg → V f(Σ) Uᵀg
+def decomposed_step(
+    matrix: tf.Tensor, vector: tf.Tensor, exponent: float, rcond: float, mode: Mode
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """V f(Σ) Uᵀ g of a checked matrix and a vector, and Σ, which can be differentiated once each."""
+    spectral_filter(tf.ones([1], matrix.dtype), exponent, rcond=rcond, mode=mode)  # refuses what is out of range
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def step(matrix: tf.Tensor, vector: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., Any]]:
+        s, u, v = svd = decompose(matrix)
+        f = spectral_filter(s, exponent, rcond=rcond, mode=mode)
+        w = tf.linalg.matvec(u, vector, transpose_a=True)  # g → Uᵀg
+
+        def backward(of_step: tf.Tensor, of_s: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            left, right = vector[..., tf.newaxis], of_step[..., tf.newaxis]
+            of_matrix = derivative(svd, left, right, exponent, rcond, mode)
+            of_matrix += tf.matmul(u * of_s[..., tf.newaxis, :], v, transpose_b=True)
+            back = tf.linalg.matvec(u, f * tf.linalg.matvec(v, of_step, transpose_a=True))
+            return of_matrix, back
+
+        return (tf.linalg.matvec(v, f * w), s), backward  # Uᵀg → V f(Σ) Uᵀg
+
+    return step(matrix, vector)
+
+
+def derivative(
+    svd: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+    left: tf.Tensor,
+    right: tf.Tensor,
+    exponent: float,
+    rcond: float,
+    mode: Mode,
+) -> tf.Tensor:
+    """The gradient with respect to A of a value whose gradient with respect to U f(Σ) Vᵀ is `left` `right`ᵀ.
+
+    Raises:
+        NotImplementedError: if it is differentiated in its turn.
+    """
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def call(*arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[..., tf.Tensor]]:
+        s, u, v, left, right = arguments
+        with tf.GradientTape() as tape:  # σ_max enters f by the threshold
+            tape.watch(s)
+            f = spectral_filter(s, exponent, rcond=rcond, mode=mode)
+        threshold = rcond * tf.reduce_max(s, axis=-1, keepdims=True)
+        tiny = tf.constant(np.finfo(s.dtype.as_numpy_dtype).tiny, s.dtype)
+        slope = tf.zeros_like(threshold)
+        if mode == "clamp":  # f(σ) = τ^(p−1) σ below τ
+            slope = tf.where(threshold > tiny, tf.maximum(threshold, tiny) ** (exponent - 1.0), slope)
+        result = pull_back(
+            (s, u, v),
+            left,
+            right,
+            divided_differences(s, f, exponent, s > tf.maximum(threshold, tiny), slope),
+            divided_sums(s, f, slope),
+            divided_filter(s, exponent, rcond, mode),
+            lambda upstream: tape.gradient(f, s, upstream, unconnected_gradients="zero"),
+        )
+
+        def refuse(*upstream: tf.Tensor) -> tf.Tensor:  # it would be that of the SVD, wrong at equal singular values
+            raise NotImplementedError("a spectral power has no second derivative here: take finite differences.")
+
+        return result, refuse
+
+    return call(*svd, left, right)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def singular_values_from(gram: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
     """The singular values and vectors of J from one of its Gram matrices; rounding below zero counts as zero.
 
-    LAPACK's divide and conquer, through NumPy, takes half the time of `tf.linalg.eigh` for 512 rows.
+    LAPACK's divide and conquer, through NumPy, takes half the time of `tf.linalg.eigh` for 512 rows. It runs on one
+    thread: its own wait for each other, up to forty times as long when another process is busy.
 
     Raises:
         NotImplementedError: if a gradient is asked for; TensorFlow would leave this path out and say nothing.
     """
-    squares, vectors = tf.numpy_function(np.linalg.eigh, [gram], (gram.dtype, gram.dtype), stateful=False)
+    squares, vectors = tf.numpy_function(eigh_on_one_thread, [gram], (gram.dtype, gram.dtype), stateful=False)
     squares.set_shape(gram.shape[:-1])
     vectors.set_shape(gram.shape)
 
@@ -269,12 +350,24 @@ def singular_values_from(gram: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], 
     return (tf.sqrt(tf.maximum(squares, 0.0)), vectors), refuse
 
 
+@functools.cache
+def thread_pools() -> threadpoolctl.ThreadpoolController:
+    """The numerical libraries of this process, looked for once."""
+    return threadpoolctl.ThreadpoolController()
+
+
+def eigh_on_one_thread(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and eigenvectors of a symmetric matrix."""
+    with thread_pools().limit(limits=1, user_api="blas"):
+        return np.linalg.eigh(matrix)
+
+
 def divided_filter(s: tf.Tensor, exponent: float, rcond: float, mode: Mode) -> tf.Tensor:
     """f(σ)/σ: σ^(p−1) above τ; below it, 0 if truncated and τ^(p−1) if clamped, also where rounding has made σ zero."""
     f = spectral_filter(s, exponent, rcond=rcond, mode=mode)
     if mode == "truncate":
         return tf.math.divide_no_nan(f, s)
-    clamped = tf.maximum(s, rcond * tf.reduce_max(s))
+    clamped = tf.maximum(s, rcond * tf.reduce_max(s, axis=-1, keepdims=True))
     return tf.where(clamped > 0.0, clamped ** (exponent - 1.0), tf.zeros_like(s))
 
 

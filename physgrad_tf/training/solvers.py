@@ -52,7 +52,7 @@ class SaddleFreeNewtonSolver(SavedByFields):
 
     def step(self, slope: tf.Tensor, curvature: tf.Tensor) -> tf.Tensor:
         """The limited step Δx [batch, n] from gradients `slope` [batch, n] and Hessians `curvature` [batch, n, n]."""
-        s, q = tf.linalg.eigh(curvature)  # H = Q S Qᵀ
+        s, q = eigenvectors(curvature)  # H = Q S Qᵀ
         g = tf.linalg.matvec(q, slope, transpose_a=True)  # ∂L/∂x → Qᵀ ∂L/∂x
         tiny = np.finfo(slope.dtype.as_numpy_dtype).tiny
         size, length = tf.maximum(tf.abs(s), tiny), tf.abs(g)
@@ -60,6 +60,20 @@ class SaddleFreeNewtonSolver(SavedByFields):
         newton = length / size
         limited = tf.minimum(newton, self.limit / tf.maximum(length, tiny))
         return tf.linalg.matvec(q, -tf.sign(g) * tf.where(size > mean, newton, limited))
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def eigenvectors(matrix: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
+    """Eigenvalues and eigenvectors of symmetric matrices, with no derivative.
+
+    Raises:
+        NotImplementedError: if one is asked for; the steps made of these jump where eigenvalues meet.
+    """
+
+    def refuse(*upstream: tf.Tensor) -> tf.Tensor:
+        raise NotImplementedError("SaddleFreeNewtonSolver cannot be differentiated: its steps jump.")
+
+    return tuple(tf.linalg.eigh(matrix)), refuse
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from physgrad_tf import jacobians, validation
-from physgrad_tf.updates.linear_solve import solve
+from physgrad_tf.updates.linear_solve import message, solve
 
 
 def newton(loss: Callable[[tf.Tensor], tf.Tensor], x: Any, eta: float) -> tf.Tensor:
@@ -56,13 +56,38 @@ def saddle_free_newton(loss: Callable[[tf.Tensor], tf.Tensor], x: Any, eta: floa
     eta = validation.positive("eta", eta)
     slope = jacobians.gradient(loss, x)
     curvature = validation.finite("the Hessian of loss", jacobians.hessian(loss, x))
-    eigenvalues, q = tf.linalg.eigh(curvature)  # H = Q Λ Qᵀ
-    size = tf.abs(eigenvalues)
+    size = tf.abs(tf.linalg.eigvalsh(curvature))
     noise = slope.shape[1] * float(np.finfo(slope.dtype.as_numpy_dtype).eps)
-    regular = tf.reduce_all(tf.reduce_min(size, axis=1) > noise * tf.reduce_max(size, axis=1))
-    message = "the Hessian of loss is singular at a point: the step is undefined there."
-    if tf.executing_eagerly() and not regular:
-        raise ValueError(message)
-    with tf.control_dependencies([tf.debugging.Assert(regular, [message])]):
-        w = tf.linalg.matvec(q, slope, transpose_a=True)  # ∂L/∂x → Qᵀ ∂L/∂x
-    return -eta * tf.linalg.matvec(q, w / size)  # Qᵀ ∂L/∂x → Q |Λ|⁻¹ Qᵀ ∂L/∂x
+    regular = tf.reduce_min(size, axis=1) > noise * tf.reduce_max(size, axis=1)
+    singular = tf.where(~regular)[:, 0]
+    if tf.executing_eagerly() and len(singular):
+        raise ValueError(message("the Hessian of loss", singular.numpy().tolist(), len(size)))
+    text = "the Hessian of loss is singular at a point: the step is undefined there. Samples:"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(regular), [text, singular])]):
+        return -eta * inverse_of_absolute_value(curvature, slope)
+
+
+@tf.custom_gradient  # type: ignore[untyped-decorator]
+def inverse_of_absolute_value(
+    matrix: tf.Tensor, vector: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+    """|H|⁻¹ g of symmetric matrices H = Q Λ Qᵀ, with the exact derivative at equal eigenvalues too.
+
+    The differential is Q (D ∘ Qᵀ dH Q) Qᵀ g with Dᵢⱼ = (1/|λᵢ| − 1/|λⱼ|)/(λᵢ − λⱼ), which is −sign(λᵢ)/(λᵢλⱼ) for equal
+    signs. TensorFlow's derivative of eigenvectors leaves equal eigenvalues out.
+    """
+    eigenvalues, q = tf.linalg.eigh(matrix)
+    size = tf.abs(eigenvalues)
+    w = tf.linalg.matvec(q, vector, transpose_a=True)  # g → Qᵀg
+
+    def backward(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        a, b = eigenvalues[:, :, tf.newaxis], eigenvalues[:, tf.newaxis, :]
+        same = tf.sign(a) == tf.sign(b)
+        apart = tf.math.divide_no_nan(1.0 / tf.abs(a) - 1.0 / tf.abs(b), a - b)
+        differences = tf.where(same, -tf.sign(a) / (a * b), apart)
+        back = tf.linalg.matvec(q, upstream, transpose_a=True)
+        inner = differences * (back[:, :, tf.newaxis] * w[:, tf.newaxis, :])
+        of_matrix = tf.matmul(tf.matmul(q, (inner + tf.linalg.matrix_transpose(inner)) / 2.0), q, transpose_b=True)
+        return of_matrix, tf.linalg.matvec(q, back / size)
+
+    return tf.linalg.matvec(q, w / size), backward  # Qᵀg → Q |Λ|⁻¹ Qᵀg

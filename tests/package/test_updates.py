@@ -306,3 +306,21 @@ def test_a_singular_hessian_stops_a_compiled_trajectory(rule):
 def test_an_unreachable_target_stops_a_compiled_trajectory():
     with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
         updates.trajectory(lambda x: updates.physical_gradient(COMPOSITE, x, -2.0), ONES, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        (lambda x: updates.inverse_gradient(lambda x: x**2, x, 0.1), "the Jacobian of simulator"),
+        (lambda x: updates.newton(lambda x: tf.reduce_sum(x**3, axis=1), x, 1.0), "the Hessian of loss"),
+        (lambda x: updates.saddle_free_newton(lambda x: tf.reduce_sum(x**3, axis=1), x, 1.0), "the Hessian of loss"),
+    ],
+)
+def test_singular_samples_are_named(rule, name):
+    x = tf.constant([[1.0, 1.0], [0.0, 1.0], [2.0, 1.0], [1.0, 0.0]])
+    with pytest.raises(ValueError, match=rf"{name} is singular at a point \(samples 1, 3 of 4\)"):
+        rule(x)
+    with pytest.raises(ValueError, match=rf"{name} is singular at a point: the step is undefined there"):
+        rule(x[1:2])
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.function(rule)(x)
