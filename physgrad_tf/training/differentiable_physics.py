@@ -10,6 +10,7 @@ import tensorflow as tf
 from physgrad_tf import validation
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
+from physgrad_tf.training.replicas import share_of_loss
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -22,15 +23,17 @@ class DifferentiablePhysics(PhysicsModel):
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """One gradient of the loss at `inputs` and `target`, weighted by `sample_weight`, handed to the optimizer."""
-        gradients, x, y = self.through_xla(self.differentiate)(inputs, target, sample_weight)
-        gradients = stop_unless_finite("the gradient of the loss", gradients, self.optimizer.iterations.value)
-        self.optimizer.apply(gradients, self.trainable_variables)
+        share = share_of_loss(self.loss, target, sample_weight)
+        gradients, x, y = self.through_xla(self.differentiate)(inputs, target, sample_weight, share)
+        self.hand_over(stop_unless_finite("the gradient of the loss", gradients, self.step_number))
         return x, y
 
     def differentiate(
-        self, inputs: Any, target: tf.Tensor, sample_weight: Any
+        self, inputs: Any, target: tf.Tensor, sample_weight: Any, share: tf.Tensor | None
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         """∂L/∂θ, x and y for the `inputs`, the `target` y* and `sample_weight` or None.
+
+        On several devices `share` makes it this one's part of the gradient, see `replicas.share_of_loss`.
 
         Raises:
             ValueError: if no gradient of the loss arrives at x.
@@ -39,6 +42,7 @@ class DifferentiablePhysics(PhysicsModel):
             x = self.network(inputs, training=True)
             y = self.simulate(x, inputs)
             loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
+            loss = loss if share is None else loss * tf.cast(share, loss.dtype)
         variables = [variable.value for variable in self.trainable_variables]
         *gradients, arriving = tape.gradient(loss, [*variables, x])
         with self.naming_the_simulator():

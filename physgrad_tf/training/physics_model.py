@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +14,11 @@ import tensorflow as tf
 
 from physgrad_tf import validation
 from physgrad_tf.simulators.binding import simulator_map
+from physgrad_tf.training.precision import floatx, losses_in, precision_of, warn_of_metrics
+from physgrad_tf.training.replicas import share_of_loss, summed
+
+#: Seconds of tracing beyond which a user is told why.
+LONG_TRACING = 10.0
 
 
 class PhysicsModel(keras.Model):  # type: ignore[misc]
@@ -39,19 +47,26 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     """
 
     def __init__(self, network: keras.Layer, simulator: Any, **options: Any) -> None:
-        super().__init__(**options)
         if not isinstance(network, keras.Layer):
             raise TypeError(f"network must be a Keras model or layer, got {type(network).__name__}.")
-        if network.compute_dtype not in ("float32", "float64"):
-            raise TypeError(f"network must compute in float32 or float64, got {network.compute_dtype}.")
+        precision = precision_of(network)
+        super().__init__(**({"dtype": precision} | options))
         self.network = network
         self.simulator = simulator
         self._simulate = simulator_map(simulator)
         self._xla = False
-        self._y_loss = keras.metrics.Mean(name="loss")
-        self._x_error = keras.metrics.Mean(name="x_error")
+        self._reported: tuple[str, ...] = ()
+        self._y_loss = keras.metrics.Mean(name="loss", dtype=precision)
+        self._x_error = keras.metrics.Mean(name="x_error", dtype=precision)
         # What is not finite must be noticed outside of XLA, so Keras must not compile the step as a whole.
         self.supports_jit = False
+        self._warned = False
+        self.built = network.built  # some callbacks ask before the first batch
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let `help` and the pages show the arguments: of a Keras model they would show those of `__new__`."""
+        super().__init_subclass__(**options)
+        cls.__signature__ = signature_of(cls)
 
     def compile(self, optimizer: Any = "adam", loss: Any = "mse", jit_compile: Any = False, **options: Any) -> None:
         """Configure training, as `keras.Model.compile`.
@@ -63,8 +78,58 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
                 and the optimizer stay outside. "auto" is False.
             **options: passed on to Keras.
         """
-        super().compile(optimizer=optimizer, loss=loss, jit_compile=False, **options)
+        precision = precision_of(self.network)
+        for name in ("metrics", "weighted_metrics"):
+            warn_of_metrics(precision, options.get(name))
+        with floatx(precision):  # Keras adds its losses up in this
+            super().compile(optimizer=optimizer, loss=losses_in(precision, loss), jit_compile=False, **options)
         self._xla = jit_compile is True
+
+    @contextlib.contextmanager
+    def in_own_precision(self, name: str) -> Iterator[None]:
+        """Let the method `name` of Keras work in the precision of the network.
+
+        Raises:
+            ValueError: if the model belongs to several processes, where that method of Keras fails in its own code.
+        """
+        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise ValueError(
+                f"{name} of Keras does not work with MultiWorkerMirroredStrategy. Loop over the batches of "
+                "strategy.experimental_distribute_dataset with strategy.run(model.train_step, args=(batch,)) inside a "
+                "tf.function, as in the section on several machines of the package's page."
+            )
+        with floatx(precision_of(self.network)):
+            yield
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.fit`, with data and metrics in the precision of the network."""
+        with self.in_own_precision("fit"):
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.evaluate`, with data and metrics in the precision of the network."""
+        with self.in_own_precision("evaluate"):
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.predict`, with data in the precision of the network."""
+        with self.in_own_precision("predict"):
+            return super().predict(*args, **kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.train_on_batch`, with data and metrics in the precision of the network."""
+        with self.in_own_precision("train_on_batch"):
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.test_on_batch`, with data and metrics in the precision of the network."""
+        with self.in_own_precision("test_on_batch"):
+            return super().test_on_batch(*args, **kwargs)
+
+    def predict_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """As `keras.Model.predict_on_batch`, with data in the precision of the network."""
+        with self.in_own_precision("predict_on_batch"):
+            return super().predict_on_batch(*args, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
         """As in Keras, with the optimizer's variables made before: made on the way, they cost a second tracing.
@@ -90,6 +155,11 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     def metrics(self) -> list[keras.metrics.Metric]:
         """All metrics, one of each name; this model's "loss" stands for Keras's own."""
         return list({metric.name: metric for metric in super().metrics}.values())
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The values that the last kind of step reported: over all devices and steps since the last reset."""
+        results = super().get_metrics_result()
+        return {name: results[name] for name in self._reported if name in results} or results
 
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of `compile`, for saving."""
@@ -169,19 +239,51 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         """
         raise NotImplementedError
 
+    @property
+    def step_number(self) -> tf.Tensor:
+        """How many steps the optimizer has taken."""
+        return tf.convert_to_tensor(self.optimizer.iterations)
+
+    def hand_over(self, parts: list[tf.Tensor]) -> None:
+        """Give the optimizer the `parts` of a gradient, or what stands in its place, one for each variable.
+
+        An optimizer that asks for a scaled loss will divide what it gets by this scale.
+        """
+        one = tf.ones([])
+        scale = self.optimizer.scale_loss(one)
+        if scale is not one:
+            parts = [part * tf.cast(scale, part.dtype) for part in parts]
+        with tf.control_dependencies(
+            parts
+        ):  # the optimizer's count of steps too waits until they are known to be finite
+            self.optimizer.apply(parts, self.trainable_variables)
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update of the weights from one batch, `data` as Keras hands it over."""
-        inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        target, solution = split(targets)
+        start = time.monotonic()
+        inputs, target, solution, sample_weight = unpack(data)
         if not self.built:  # the step calls the network and the physics one by one, never the model as a whole
-            self.build(keras.tree.map_structure(lambda tensor: tensor.shape, inputs))
+            with tf.init_scope():  # a weight that is made inside a function has no value before the function runs
+                self.build(keras.tree.map_structure(lambda tensor: tensor.shape, inputs))
         x, y = self.update(inputs, target, sample_weight)
+        if not tf.executing_eagerly():
+            self.warn_of_tracing(time.monotonic() - start)
         return self.record(inputs, x, y, target, solution, sample_weight, training=True)
+
+    def warn_of_tracing(self, seconds: float) -> None:
+        """Warn once where it took many `seconds` to turn a step into a graph, and say why."""
+        if seconds > LONG_TRACING and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"it took {seconds:.0f} s to trace a step. A Python loop over time steps, in the physics or around the "
+                "network, is written into the graph round by round, and XLA takes longer still to compile that. "
+                "tf.while_loop keeps one round; recurrent layers are faster with unroll=True.",
+                stacklevel=2,
+            )
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """The errors on one batch, `data` as Keras hands it over, without an update."""
-        inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        target, solution = split(targets)
+        inputs, target, solution, sample_weight = unpack(data)
         x = self.network(inputs, training=False)
         y = self.simulate(x, inputs)
         return self.record(inputs, x, y, self.like_output(target, y), solution, sample_weight, training=False)
@@ -212,6 +314,8 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         """
         target = tf.cast(target, y.dtype)
         loss = self.compute_loss(inputs, target, y, sample_weight, training=training)
+        share = share_of_loss(self.loss, target, sample_weight)
+        loss = loss if share is None else summed(loss * tf.cast(share, loss.dtype))
         self._y_loss.update_state(loss, sample_weight=tf.shape(y)[0])
         logs = {"loss": self._y_loss.result()}
         error = self.x_error(inputs, x, target, solution)
@@ -219,14 +323,27 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
             self._x_error.update_state(error)
             logs["x_error"] = self._x_error.result()
         others = self.compute_metrics(inputs, target, y, sample_weight)
-        return others | logs if training else {n: v for n, v in (others | logs).items() if n not in self.training_only}
+        logs = others | logs
+        if not training:
+            logs = {name: value for name, value in logs.items() if name not in self.training_only}
+        self._reported = tuple(logs)
+        return logs
 
     #: Names of metrics that exist in training alone.
     training_only: tuple[str, ...] = ()
 
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> tf.Tensor:
+        """The compiled loss of y* (here `y`) and y (here `y_pred`), with the network's own losses added.
+
+        On several devices it is Keras's for one of them, a mean being divided by their number.
+        """
+        return super().compute_loss(x, only_y(y), y_pred, only_y(sample_weight), training)
+
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
         """The compiled metrics of y* (here `y`) and y (here `y_pred`), weighted by `sample_weight`, by name."""
-        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        results = super().compute_metrics(x, only_y(y), y_pred, only_y(sample_weight))
         return {name: value for name, value in results.items() if name not in ("loss", "x_error")}
 
     def x_error(self, inputs: Any, x: tf.Tensor, target: tf.Tensor, solution: tf.Tensor | None) -> tf.Tensor | None:
@@ -267,11 +384,28 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return tf.function(function, jit_compile=True, autograph=False) if self._xla else function
 
 
-def split(targets: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """y* and, where it is given, the known solution x*."""
+def signature_of(cls: type) -> inspect.Signature:
+    """What a class is called with, without `self`."""
+    whole = inspect.signature(cls.__init__)  # type: ignore[misc]
+    return whole.replace(parameters=list(whole.parameters.values())[1:], return_annotation=inspect.Signature.empty)
+
+
+PhysicsModel.__signature__ = signature_of(PhysicsModel)
+
+
+def unpack(data: Any) -> tuple[Any, tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
+    """Inputs, y*, the known solution x* or None, and sample weights or None, from what Keras hands over."""
+    inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     if not isinstance(targets, dict):
-        return validation.floating("targets", targets), None
+        return inputs, validation.floating("targets", targets), None, sample_weight
     if "y" not in targets or set(targets) - {"x", "y"}:
         raise ValueError(f'targets must be y* or a dictionary of "y" and perhaps "x", got keys {sorted(targets)}.')
     solution = targets.get("x")
-    return validation.floating('targets["y"]', targets["y"]), solution
+    return inputs, validation.floating('targets["y"]', targets["y"]), solution, only_y(sample_weight)
+
+
+def only_y(structure: Any) -> Any:
+    """What belongs to y. Keras hands weights over once for each of the targets, and when it builds, the targets too."""
+    if isinstance(structure, dict):
+        return structure.get("y")
+    return structure[-1] if isinstance(structure, (list, tuple)) else structure

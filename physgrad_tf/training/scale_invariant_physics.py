@@ -12,6 +12,7 @@ from physgrad_tf import validation
 from physgrad_tf.simulators.binding import inverse_map
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
+from physgrad_tf.training.replicas import n_replicas, summed, whole_batch_size
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -65,7 +66,7 @@ class ScaleInvariantPhysics(PhysicsModel):
         self.updates_per_solve = validation.count("updates_per_solve", updates_per_solve, minimum=1)
         self.inverse = inverse
         self._inverse = self._inverse_map()
-        self._proxy_loss = keras.metrics.Mean(name="proxy")
+        self._proxy_loss = keras.metrics.Mean(name="proxy", dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Network, simulator, solver and settings, serialised."""
@@ -87,27 +88,26 @@ class ScaleInvariantPhysics(PhysicsModel):
         Returns:
             x and y as they were before the update.
         """
+        n_samples = whole_batch_size(target)
         with self.naming_the_simulator():
-            x, y, x_wanted, gradients, proxy = self.through_xla(self.solve)(inputs, target, sample_weight)
-        (x_wanted,) = stop_unless_finite(
-            "the answer of the inverse simulator", [x_wanted], self.optimizer.iterations.value
-        )
+            solve = self.through_xla(self.solve)
+            x, y, x_wanted, gradients, proxy = solve(inputs, target, sample_weight, n_samples)
+        (x_wanted,) = stop_unless_finite("the answer of the inverse simulator", [x_wanted], self.step_number)
         with tf.control_dependencies([x_wanted]):  # nothing is updated before it is known to be finite
             self.follow(gradients, proxy, x)
         differentiate = self.through_xla(self.differentiate_proxy)
         for _ in range(self.updates_per_solve - 1):
-            gradients, proxy = differentiate(inputs, x_wanted, sample_weight)
+            gradients, proxy = differentiate(inputs, x_wanted, sample_weight, n_samples)
             self.follow(gradients, proxy, x)
         return x, y
 
     def follow(self, gradients: list[tf.Tensor], proxy: tf.Tensor, x: tf.Tensor) -> None:
         """Hand the `gradients` of the `proxy` loss of a batch of answers `x` to the optimizer."""
-        gradients = stop_unless_finite("the gradient of the proxy", gradients, self.optimizer.iterations.value)
-        self.optimizer.apply(gradients, self.trainable_variables)
-        self._proxy_loss.update_state(proxy, sample_weight=tf.shape(x)[0])
+        self.hand_over(stop_unless_finite("the gradient of the proxy", gradients, self.step_number))
+        self._proxy_loss.update_state(summed(proxy), sample_weight=tf.shape(x)[0])
 
     def solve(
-        self, inputs: Any, target: tf.Tensor, sample_weight: Any
+        self, inputs: Any, target: tf.Tensor, sample_weight: Any, n_samples: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor], tf.Tensor]:
         """x, y, x̃ = P⁻¹(y + η(y* − y); x), the gradient of the proxy loss and its value, from one run of the network.
 
@@ -115,6 +115,7 @@ class ScaleInvariantPhysics(PhysicsModel):
             inputs: what the network is given.
             target: y*, of the shape of y.
             sample_weight: weights [batch] or None.
+            n_samples: how many samples the whole batch has, on all devices.
 
         Returns:
             x, y and x̃ in the dtype of x, one gradient per trainable variable, and the loss.
@@ -127,7 +128,7 @@ class ScaleInvariantPhysics(PhysicsModel):
             with tape.stop_recording():
                 y = self.simulate(x, inputs)
                 x_wanted = self.inverse_of(y + self.eta * (self.like_output(target, y) - y), x, inputs)
-            objective, proxy = self.proxy_loss(x, x_wanted, sample_weight)
+            objective, proxy = self.proxy_loss(x, x_wanted, sample_weight, n_samples)
         return x, y, x_wanted, self.gradient_of(objective, tape), proxy
 
     def inverse_of(self, y_wanted: tf.Tensor, x: tf.Tensor, inputs: Any) -> tf.Tensor:
@@ -148,7 +149,7 @@ class ScaleInvariantPhysics(PhysicsModel):
         return lambda y, x_guess, inputs: self.inverse(lambda x: self._simulate(x, inputs), y, x_guess)
 
     def differentiate_proxy(
-        self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any
+        self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any, n_samples: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The gradient of the proxy loss with respect to the weights, and its value.
 
@@ -156,26 +157,32 @@ class ScaleInvariantPhysics(PhysicsModel):
             inputs: what the network is given.
             x_wanted: x̃, of the shape of x.
             sample_weight: weights [batch] or None.
+            n_samples: as in `solve`.
 
         Returns:
             One gradient per trainable variable, and the loss.
         """
         with tf.GradientTape() as tape:
-            objective, proxy = self.proxy_loss(self.network(inputs, training=True), x_wanted, sample_weight)
+            x = self.network(inputs, training=True)
+            objective, proxy = self.proxy_loss(x, x_wanted, sample_weight, n_samples)
         return self.gradient_of(objective, tape), proxy
 
-    def proxy_loss(self, x: tf.Tensor, x_wanted: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def proxy_loss(
+        self, x: tf.Tensor, x_wanted: tf.Tensor, sample_weight: Any, n_samples: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """The mean of ½|x − x̃|² or of |x − x̃|₁ with x̃ = `x_wanted`, weighted by `sample_weight`.
 
         Returns:
-            The mean with the network's own losses added, and without them.
+            The part of the mean over all `n_samples` that these samples make, with the network's own losses added and
+            without them.
         """
         misfit = (x - x_wanted) ** 2 / 2.0 if self.proxy == "l2" else tf.abs(x - x_wanted)
         per_sample = tf.reduce_sum(misfit, axis=range(1, len(misfit.shape)))
         if sample_weight is not None:
             per_sample *= tf.cast(tf.reshape(sample_weight, tf.shape(per_sample)), per_sample.dtype)
-        proxy = tf.reduce_mean(per_sample)
-        return tf.add_n([proxy, *self.losses]), proxy
+        proxy = tf.reduce_sum(per_sample) / tf.cast(n_samples, per_sample.dtype)
+        others = [loss / n_replicas() for loss in self.losses]
+        return tf.add_n([proxy, *others]), proxy
 
     def gradient_of(self, objective: tf.Tensor, tape: tf.GradientTape) -> list[tf.Tensor]:
         """∂`objective`/∂θ, which `tape` has recorded, zero where a weight has no part in it."""

@@ -117,14 +117,70 @@ def test_copies_of_a_sample_change_the_step_as_documented(data, exponent):
     assert_close(ratio["sum_over_batch_size"], 4.0 ** ((exponent - 1) / 2), rtol=1e-5)
 
 
-def test_sample_weight_enters_the_gradient_and_not_the_jacobian(data):
-    data, weight = data[:8].astype("float64"), np.linspace(0.0, 2.0, 8)
-    model = new_model(network("float64"))
-    model.compile(loss=training.HalfSquaredError("sum"), run_eagerly=True)
-    expected = by_hand(model, data, lambda y: weight[:, np.newaxis] * (y - data))[0]
+def step_with(data, weight=None, loss=None, **options):
+    """One step towards y* = data from weights that are always the same."""
+    model = new_model(network("float64"), **options)
+    model.compile(loss=loss or training.HalfSquaredError("sum"))
     before = weights_of(model)
     model.train_on_batch(data, data, sample_weight=weight)
-    np.testing.assert_allclose(moved(model, before), expected, atol=1e-7 * np.linalg.norm(expected))
+    return moved(model, before)
+
+
+@pytest.mark.parametrize("jacobian", ["kernel", "layerwise", "reverse"])
+@pytest.mark.parametrize("exponent", [-1.0, -0.5, 0.0])
+def test_a_weight_counts_copies_and_zero_leaves_out(data, exponent, jacobian):
+    data = data[:6].astype("float64")
+    options = {"exponent": exponent, "jacobian": jacobian}
+    counts = np.array([0, 1, 2, 0, 3, 1])
+    weighted = step_with(data, counts.astype("float64"), **options)
+    assert_close(weighted, step_with(np.repeat(data, counts, axis=0), **options), rtol=1e-9)
+    assert np.linalg.norm(weighted - step_with(data, **options)) > 0.01 * np.linalg.norm(weighted)
+
+
+def test_a_weighted_step_is_that_of_weighted_rows(data):
+    """√w J and ∂L/∂y / √w, written out; with p = 1 it is the weighted gradient, whatever the weights."""
+    data, weight = data[:8].astype("float64"), np.linspace(0.0, 2.0, 8)
+    model = new_model(network("float64"))
+    matrix = StackedJacobian.reverse(lambda: model(tf.constant(data)), model.trainable_variables).to_dense().numpy()
+    residual = (model(tf.constant(data)).numpy() - data).ravel()
+    root = np.sqrt(np.repeat(weight, 2))
+    u, s, vt = np.linalg.svd(root[:, np.newaxis] * matrix, full_matrices=False)
+    kept = s > model.rcond * s[0]
+    f = np.where(kept, np.where(kept, s, 1.0) ** -0.5, 0.0)
+    assert_close(step_with(data, weight), -vt.T @ (f * (u.T @ (root * residual))), rtol=1e-9)
+    assert_close(
+        step_with(data, weight, exponent=1.0, rcond=0.0), -matrix.T @ (np.repeat(weight, 2) * residual), rtol=1e-9
+    )
+
+
+def test_weights_of_single_outputs(data):
+    """[batch, n] weights, with a loss whose values have that shape: an output of weight zero has no row."""
+
+    class EveryOutput(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return (y_pred - y_true) ** 2 / 2.0
+
+    data = data[:6].astype("float64")
+    first_only = np.stack([np.ones(6), np.zeros(6)], axis=1)
+    found = step_with(data, first_only, EveryOutput(reduction="sum"))
+
+    class First(simulators.Square):
+        def simulate(self, x, inputs=None):
+            return super().simulate(x)[:, :1]
+
+    model = new_model(network("float64"), First())
+    model.compile(loss=training.HalfSquaredError("sum"))
+    before = weights_of(model)
+    model.train_on_batch(data, data[:, :1])
+    assert_close(found, moved(model, before), rtol=1e-9)
+
+
+def test_a_mask_of_keras_is_refused(data):
+    inner = keras.Sequential([keras.Input((3, 2)), layers.Masking(), layers.Dense(1)])
+    model = new_model(inner, simulator=lambda x: x)
+    model.compile()
+    with pytest.raises(ValueError, match="y carries a mask of Keras"):
+        model.train_on_batch(np.ones((4, 3, 2), "float32"), np.ones((4, 3, 1), "float32"))
 
 
 def test_history_holds_the_spectrum_and_the_errors_fall(data):
@@ -301,7 +357,10 @@ class Penalised(layers.Layer):
             "regularisers and add_loss",
         ),
         (
-            lambda: new_model(keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.BatchNormalization()])),
+            lambda: new_model(
+                keras.Sequential([keras.Input((2,)), layers.Dense(2), layers.BatchNormalization()]),
+                jacobian="layerwise",
+            ),
             ValueError,
             "mixes the samples of a batch",
         ),
@@ -347,3 +406,22 @@ def test_dropout_trains_with_the_textbook_kind(data):
 def test_refusals(options, error, message):
     with pytest.raises(error, match=message):
         new_model(**options)
+
+
+def test_recurrent_layers_under_xla(rng):
+    """Unrolled they compile to the step of the loop; in a loop they are refused, before XLA fails."""
+    x = rng.normal(size=(4, 3, 2)).astype("float32")
+
+    def trained(unroll, xla, jacobian="auto"):
+        keras.utils.set_random_seed(1)
+        inner = keras.Sequential([keras.Input((3, 2)), layers.GRU(2, unroll=unroll), layers.Dense(2)])
+        model = new_model(inner, lambda x: 2.0 * x, jacobian=jacobian)
+        model.compile(jit_compile=xla)
+        model.train_on_batch(x, x[:, 0])
+        return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+    expected = trained(False, False)
+    assert_close(trained(True, True), expected, rtol=1e-4)
+    assert_close(trained(False, True, "reverse"), expected, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"layer gru.* build it with unroll=True"):
+        trained(False, True)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from physgrad_tf import simulators, training
+from physgrad_tf.training import physics_model
 from tests.package.agreement import assert_close
 
 SQUARE = simulators.Square()
@@ -480,11 +481,12 @@ def test_targets_are_refused(model, data, targets, error, message):
 def test_targets_that_are_not_finite_stop_training_and_leave_the_weights(model, data, options):
     model.compile(keras.optimizers.Adam(0.01), **options)
     model.train_on_batch(data, data)
-    before = weights_of(model)
+    before, taken = weights_of(model), int(model.optimizer.iterations)
     broken = data.copy()
     broken[3, 1] = np.nan
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match="finite"):
         model.train_on_batch(data, broken)
+    assert int(model.optimizer.iterations) == taken
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -494,3 +496,42 @@ def test_an_unreachable_target_stops_training(data):
     model.compile()
     with pytest.raises(tf.errors.InvalidArgumentError, match="the answer of the inverse simulator is not finite"):
         model.train_on_batch(data, -data)
+
+
+def test_weights_and_metrics_with_a_known_solution(model, data):
+    """Keras hands the weights over once for y* and once for x*."""
+    model.compile(keras.optimizers.SGD(0.01), training.HalfSquaredError(), metrics=["mae"], weighted_metrics=["mse"])
+    weight = np.linspace(0.0, 1.0, len(data)).astype("float32")
+    reports = []
+    for targets in (data, {"y": data, "x": data}):
+        reports.append(model.evaluate(data, targets, sample_weight=weight, verbose=0, return_dict=True))
+    found = {key: value for key, value in reports[1].items() if key in reports[0]}
+    assert found == pytest.approx(reports[0], rel=1e-6)
+    assert "x_error" in reports[1]
+    model.fit(data, {"y": data, "x": data}, sample_weight=weight, verbose=0)
+
+
+def through_a_loop(x):
+    """Physics with a loop, and two outputs that depend on both entries of x."""
+    body = lambda i, y: (i + 1, y + 0.1 * tf.roll(y, 1, axis=1) * tf.sin(y))  # noqa: E731
+    return tf.while_loop(lambda i, y: i < 4, body, (0, x), maximum_iterations=4)[1]
+
+
+@pytest.mark.parametrize("solver", [training.GaussNewtonSolver(n_steps=2), training.SaddleFreeNewtonSolver()])
+def test_solvers_compile_with_a_loop_in_the_physics(solver, data):
+    weights = []
+    for xla in (False, True):
+        model = training.ScaleInvariantPhysics(network(), through_a_loop, inverse=solver)
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=xla)
+        model.train_on_batch(data, through_a_loop(tf.constant(data)))
+        weights.append(model.get_weights())
+    for plain, compiled in zip(*weights, strict=True):
+        assert_close(compiled, plain, rtol=1e-5)
+
+
+def test_long_tracing_is_explained_once(model, data, monkeypatch):
+    monkeypatch.setattr(physics_model, "LONG_TRACING", 0.0)
+    model.compile(keras.optimizers.SGD(0.01))
+    with pytest.warns(UserWarning, match="s to trace a step.*tf.while_loop keeps one round"):
+        model.train_on_batch(data, data)
+    model.train_on_batch(data[:3], data[:3])  # another shape, another trace: no other warning, which were an error

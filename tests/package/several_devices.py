@@ -1,0 +1,120 @@
+"""Train every model on one device, on two of this process, or as one of two processes, and write down what came out.
+
+Run by `test_several_devices.py`, in processes of its own: how many devices there are is settled when TensorFlow starts.
+
+    python -m tests.package.several_devices KIND FILE
+"""
+
+import json
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from physgrad_tf import simulators, training
+
+N, BATCH = 11, 4  # three steps; the last batch is smaller, and of another size on every device
+
+
+def network(regularizer=None):
+    keras.utils.set_random_seed(1)
+    hidden = layers.Dense(8, "tanh", kernel_regularizer=regularizer)
+    return keras.Sequential([keras.Input((2,)), hidden, layers.Dense(2, bias_initializer="ones")])
+
+
+def closed_loop():
+    keras.utils.set_random_seed(1)
+    controller = keras.Sequential([keras.Input((3,)), layers.Dense(8, "tanh"), layers.Dense(1)])
+    step = lambda state, u: tf.stack([state[:, 1], tf.sin(state[:, 0]) + u[:, 0]], axis=1)  # noqa: E731
+    return training.ClosedLoop(controller, step, n_steps=2, n_state=2)
+
+
+SQUARE = simulators.Square()
+GAUSS_NEWTON = training.GaussNewtonSolver()
+MODELS = {
+    "gradient": lambda: training.DifferentiablePhysics(network("l2"), SQUARE),
+    "gradient, closed loop": lambda: training.DifferentiablePhysics(closed_loop(), SQUARE),
+    "scale-invariant": lambda: training.ScaleInvariantPhysics(network("l2"), SQUARE, updates_per_solve=2),
+    "scale-invariant, solver": lambda: training.ScaleInvariantPhysics(network(), SQUARE, inverse=GAUSS_NEWTON),
+    "scale-invariant, closed loop": lambda: training.ScaleInvariantPhysics(closed_loop(), SQUARE),
+    "half-inverse": lambda: training.SpectralModel(network(), SQUARE, rcond=1e-3),
+    "half-inverse, layer by layer": lambda: training.SpectralModel(
+        network(), SQUARE, rcond=1e-3, jacobian="layerwise", samples_at_once=2
+    ),
+    "half-inverse, row by row": lambda: training.SpectralModel(network(), SQUARE, rcond=1e-3, jacobian="reverse"),
+    "half-inverse, decomposed": lambda: training.SpectralModel(network(), SQUARE, rcond=1e-8),
+    "half-inverse, closed loop": lambda: training.SpectralModel(closed_loop(), SQUARE, rcond=1e-3),
+}
+LOSSES = {
+    "mean": training.HalfSquaredError,
+    "sum": lambda: training.HalfSquaredError("sum"),
+    "weighted mean": lambda: keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"),
+}
+#: model, loss, compiled by XLA, weights of samples
+CASES = [(name, "mean", False, False) for name in MODELS]
+CASES += [(name, "mean", True, True) for name in ("gradient", "scale-invariant", "half-inverse, closed loop")]
+CASES += [(name, loss, False, True) for name in ("gradient", "half-inverse") for loss in ("sum", "weighted mean")]
+
+
+def train(strategy, name, loss, xla, weighted):
+    """The weights after three steps, and all that `fit` and `evaluate` report."""
+    rng = np.random.default_rng(3)
+    x, weights = rng.uniform(0.5, 2.0, (N, 2)), rng.uniform(0.0, 2.0, N)
+    with strategy.scope():
+        model = MODELS[name]()
+        model.compile(keras.optimizers.SGD(0.02, momentum=0.5), LOSSES[loss](), metrics=["mae"], jit_compile=xla)
+    data = (x, {"y": x**2 + 0.1, "x": x}, *([weights] if weighted else []))
+    reported = (by_hand if is_of_processes(strategy) else by_keras)(strategy, model, data)
+    return np.concatenate([weight.ravel() for weight in model.get_weights()]).tolist(), reported
+
+
+def is_of_processes(strategy):
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def by_keras(strategy, model, data):
+    inputs, targets, *weights = data
+    options = {"batch_size": BATCH, "verbose": 0, "sample_weight": weights[0] if weights else None}
+    history = model.fit(inputs, targets, shuffle=False, **options).history
+    tested = model.evaluate(inputs, targets, return_dict=True, **options)
+    return {key: values[0] for key, values in history.items()} | {"test " + key: v for key, v in tested.items()}
+
+
+def by_hand(strategy, model, data):
+    """What `fit` and `evaluate` do, which Keras 3 does not do in several processes."""
+    with strategy.scope():
+        model.optimizer.build(model.trainable_variables)
+    batches = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensor_slices(data).batch(BATCH))
+    reported = {}
+    for prefix, step in (("", model.train_step), ("test ", model.test_step)):
+        run = tf.function(lambda batch, step=step: strategy.run(step, args=(batch,)))
+        model.reset_metrics()
+        for batch in batches:
+            run(batch)
+        reported |= {prefix + key: float(value) for key, value in model.get_metrics_result().items()}
+    return reported
+
+
+def main(kind, path):
+    if kind == "two devices":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    elif kind == "two processes":  # TF_CONFIG says which of them this is
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    else:
+        strategy = tf.distribute.get_strategy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    found = [train(strategy, *case) for case in CASES]
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"replicas": strategy.num_replicas_in_sync, "found": found}, file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
