@@ -43,10 +43,9 @@ class Versions:
 def _colab(python: str, tensorflow: str, keras: str, numpy: str) -> Versions:
     # Colab has all of these, and no physgrad_tf. Its IPython is of 2022.
     pinned = (f"tensorflow-cpu=={tensorflow}.*", f"keras=={keras}.*", f"numpy=={numpy}.*", "matplotlib==3.10.*")
+    beside = ("ipython==7.34.0", "cycler>=0.12", "pyyaml>=6.0", "threadpoolctl>=3.2")
     about = f"Colab: its edition in an empty folder, Python {python}, TensorFlow {tensorflow}, numpy {numpy}"
-    return Versions(
-        about, python, "highest", (*pinned, "ipython==7.34.0", "cycler>=0.12", "pyyaml>=6.0"), package=False
-    )
+    return Versions(about, python, "highest", (*pinned, *beside), package=False)
 
 
 #: Every set of versions by its name.
@@ -72,21 +71,23 @@ def interpreter(name: str) -> str:
     """
     home = ROOT / HOME / name
     python = home / "bin" / "python"
-    if not (home / ".installed").exists():
-        versions = VERSIONS[name]
+    versions = VERSIONS[name]
+    wanted = f"{versions}\n{(ROOT / 'pyproject.toml').read_text(encoding='utf-8')}"
+    stamp = home / ".installed"
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
         base = _find(versions.python)
         print(f"Installing {name}: {', '.join(versions.requirements)} for Python {versions.python} …", flush=True)
         shutil.rmtree(home, ignore_errors=True)
         subprocess.run([base, "-m", "venv", "--without-pip", str(home)], check=True)
         uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", str(python)]
         # Run in the project: its settings for uv replace `tensorflow` by the build for processors.
-        package = ["-e", "."] if versions.package else []
+        package = ["-e", ".[plotting]"] if versions.package else []
         subprocess.run(
             [*uv, "--resolution", versions.resolution, *package, *COMPANIONS, *versions.requirements],
             cwd=ROOT,
             check=True,
         )
-        (home / ".installed").touch()
+        stamp.write_text(wanted, encoding="utf-8")
     return str(python)
 
 

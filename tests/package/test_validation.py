@@ -2,12 +2,17 @@
 
 import dataclasses
 import fractions
+import inspect
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import physgrad_tf
 from physgrad_tf import simulators, training, updates, validation
 
 REALS = [2, 2.0, np.float32(2.0), np.float64(2.0), np.float16(2.0), np.int64(2), np.uint8(2), fractions.Fraction(2)]
@@ -61,3 +66,41 @@ def test_what_was_made_with_numbers_of_numpy_is_saved(tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert dataclasses.asdict(loaded.simulator) == dataclasses.asdict(oscillators)
     np.testing.assert_array_equal(loaded.predict(data, verbose=0), model.predict(data, verbose=0))
+
+
+def test_another_backend_of_keras_is_refused_by_name():
+    """In a process of its own: Keras takes its backend when it is imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import physgrad_tf"],
+        env=os.environ | {"KERAS_BACKEND": "numpy", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "ImportError: physgrad_tf needs Keras on TensorFlow, got numpy" in done.stderr
+
+
+def test_figures_are_an_extra():
+    """Without matplotlib and IPython all but `plotting` works."""
+    code = (
+        "import sys; sys.modules.update(matplotlib=None, cycler=None, IPython=None)\n"
+        "import physgrad_tf as pg\n"
+        "pg.claims.below(1.0, 2.0)\n"
+        "try:\n    pg.plotting\n"
+        "except ImportError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}, capture_output=True, text=True
+    )
+    assert done.stdout == 'physgrad_tf.plotting needs matplotlib: pip install "physgrad-tf[plotting]"\n', done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'plots'"):
+        _ = physgrad_tf.plots
+
+
+@pytest.mark.parametrize("name", training.__all__)
+def test_help_shows_every_argument_and_default(name):
+    found = getattr(training, name)
+    if inspect.isclass(found) and not dataclasses.is_dataclass(found):
+        own = list(inspect.signature(found.__init__).parameters.values())[1:]
+        assert list(inspect.signature(found).parameters.values()) == own
+        assert "args" not in inspect.signature(found).parameters
