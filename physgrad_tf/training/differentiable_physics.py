@@ -44,9 +44,9 @@ class DifferentiablePhysics(PhysicsModel):
             loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
             loss = loss if share is None else loss * tf.cast(share, loss.dtype)
         variables = [variable.value for variable in self.trainable_variables]
-        *gradients, arriving = tape.gradient(loss, [*variables, x])
+        gradients, arriving = tape.gradient(loss, [variables, keras.tree.flatten(x)])
         with self.naming_the_simulator():
-            if arriving is None:
+            if all(part is None for part in arriving):
                 raise validation.NoGradient("the loss does not depend on x")
         pairs = zip(gradients, variables, strict=True)
         return [tf.zeros_like(value) if part is None else tf.convert_to_tensor(part) for part, value in pairs], x, y

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import time
 import warnings
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from physgrad_tf import validation
 from physgrad_tf.simulators.binding import simulator_map
+from physgrad_tf.training import structure
 from physgrad_tf.training.precision import floatx, losses_in, precision_of, warn_of_metrics
 from physgrad_tf.training.replicas import share_of_loss, summed
 
@@ -27,8 +29,10 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     Subclasses say how the weights are updated, in `update`. Fitting, callbacks, schedules, evaluation, prediction,
     saving and loading are Keras's.
 
-    Targets are either y* or a dictionary {"y": y*, "x": x*} with a known solution x*, which is used for nothing but the
-    reported x-space error. `History` holds
+    Inputs, x and y may be one tensor each, or lists or dictionaries of tensors. Targets are either y* or a dictionary
+    {"y": y*, "x": x*} with a known solution x*, which is used for nothing but the reported x-space error.
+
+    `History` holds
 
     * "loss": the compiled loss of y against y*, the error in y-space;
     * "x_error": the error in x-space, the mean of |x − x*| if x* is given, else of the simulator's
@@ -219,8 +223,9 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
     def given(self, x: tf.Tensor, inputs: Any) -> Any:
         """The `inputs` for the simulator: floating-point ones in the dtype of `x`, whatever Keras has cast them to."""
+        dtype = structure.first(x).dtype
         return keras.tree.map_structure(
-            lambda value: tf.cast(value, x.dtype) if tf.as_dtype(value.dtype).is_floating else value, inputs
+            lambda value: tf.cast(value, dtype) if tf.as_dtype(value.dtype).is_floating else value, inputs
         )
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -253,9 +258,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         scale = self.optimizer.scale_loss(one)
         if scale is not one:
             parts = [part * tf.cast(scale, part.dtype) for part in parts]
-        with tf.control_dependencies(
-            parts
-        ):  # the optimizer's count of steps too waits until they are known to be finite
+        with tf.control_dependencies(parts):  # known to be finite before the optimizer counts the step
             self.optimizer.apply(parts, self.trainable_variables)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -312,11 +315,11 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         Returns:
             The present value of every metric, by name.
         """
-        target = tf.cast(target, y.dtype)
+        target = self.like_output(target, y)
         loss = self.compute_loss(inputs, target, y, sample_weight, training=training)
         share = share_of_loss(self.loss, target, sample_weight)
         loss = loss if share is None else summed(loss * tf.cast(share, loss.dtype))
-        self._y_loss.update_state(loss, sample_weight=tf.shape(y)[0])
+        self._y_loss.update_state(loss, sample_weight=structure.n_samples(y))
         logs = {"loss": self._y_loss.result()}
         error = self.x_error(inputs, x, target, solution)
         if error is not None:
@@ -339,11 +342,13 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
         On several devices it is Keras's for one of them, a mean being divided by their number.
         """
-        return super().compute_loss(x, only_y(y), y_pred, only_y(sample_weight), training)
+        y, sample_weight = of_y(y, sample_weight)  # whole targets come when Keras builds
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
         """The compiled metrics of y* (here `y`) and y (here `y_pred`), weighted by `sample_weight`, by name."""
-        results = super().compute_metrics(x, only_y(y), y_pred, only_y(sample_weight))
+        y, sample_weight = of_y(y, sample_weight)
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in ("loss", "x_error")}
 
     def x_error(self, inputs: Any, x: tf.Tensor, target: tf.Tensor, solution: tf.Tensor | None) -> tf.Tensor | None:
@@ -362,11 +367,10 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
             ValueError: if `solution` does not have the shape of `x`.
         """
         if solution is not None:
-            if not x.shape.is_compatible_with(solution.shape):
-                raise ValueError(f'targets["x"] must have the shape of x, {x.shape}, got {solution.shape}.')
-            return tf.reduce_mean(tf.abs(x - tf.cast(solution, x.dtype)), axis=range(1, len(x.shape)))
+            difference = keras.tree.map_structure(tf.subtract, x, structure.like('targets["x"]', solution, x, "x"))
+            return tf.reduce_mean(tf.abs(structure.columns(difference)), axis=1)
         if hasattr(self.simulator, "distance"):
-            return self.simulator.distance(x, tf.cast(target, x.dtype), self.given(x, inputs))
+            return self.simulator.distance(x, self.given(x, target), self.given(x, inputs))
         return None
 
     def like_output(self, target: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -375,9 +379,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         Raises:
             ValueError: if the shapes differ.
         """
-        if not y.shape.is_compatible_with(target.shape):
-            raise ValueError(f"targets must have the shape of the simulator's output, {y.shape}, got {target.shape}.")
-        return tf.cast(target, y.dtype)
+        return structure.like("targets", target, y, "the simulator's output")
 
     def through_xla(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function` itself, or compiled by XLA if `compile` was told so."""
@@ -393,19 +395,26 @@ def signature_of(cls: type) -> inspect.Signature:
 PhysicsModel.__signature__ = signature_of(PhysicsModel)
 
 
-def unpack(data: Any) -> tuple[Any, tf.Tensor, tf.Tensor | None, tf.Tensor | None]:
+def unpack(data: Any) -> tuple[Any, Any, Any, Any]:
     """Inputs, y*, the known solution x* or None, and sample weights or None, from what Keras hands over."""
     inputs, targets, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if not isinstance(targets, dict):
-        return inputs, validation.floating("targets", targets), None, sample_weight
-    if "y" not in targets or set(targets) - {"x", "y"}:
-        raise ValueError(f'targets must be y* or a dictionary of "y" and perhaps "x", got keys {sorted(targets)}.')
-    solution = targets.get("x")
-    return inputs, validation.floating('targets["y"]', targets["y"]), solution, only_y(sample_weight)
+    y, sample_weight = of_y(targets, sample_weight)
+    name = "targets" if y is targets else 'targets["y"]'
+    y = keras.tree.map_structure(functools.partial(validation.floating, name), y)
+    return inputs, y, targets.get("x") if holds_solution(targets) else None, sample_weight
 
 
-def only_y(structure: Any) -> Any:
-    """What belongs to y. Keras hands weights over once for each of the targets, and when it builds, the targets too."""
-    if isinstance(structure, dict):
-        return structure.get("y")
-    return structure[-1] if isinstance(structure, (list, tuple)) else structure
+def holds_solution(targets: Any) -> bool:
+    """Whether this is a dictionary of y* and perhaps x*, and not y* itself."""
+    return isinstance(targets, dict) and "y" in targets and set(targets) <= {"x", "y"}
+
+
+def of_y(targets: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """y* and its weights. Keras hands weights over once for each of the targets, x* included."""
+    if not holds_solution(targets):
+        return targets, sample_weight
+    if isinstance(sample_weight, dict):
+        sample_weight = sample_weight.get("y")
+    elif isinstance(sample_weight, (list, tuple)):
+        sample_weight = sample_weight[-1]  # in the order of the names
+    return targets["y"], sample_weight

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from physgrad_tf.training.structure import first, n_samples
+
 
 def n_replicas() -> int:
     """How many replicas take part in a step."""
@@ -56,11 +58,12 @@ def share_of_loss(loss: Any, target: tf.Tensor, sample_weight: tf.Tensor | None)
     if len(reductions) > 1:
         raise ValueError(f"the losses must have one reduction on several devices, got {sorted(map(str, reductions))}.")
     (reduction,) = reductions
+    target = first(target)
     dtype = target.dtype
     if reduction not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
         return tf.ones([], dtype)
     if reduction == "mean_with_sample_weight" and sample_weight is not None:
-        part = tf.reduce_sum(tf.cast(sample_weight, dtype))
+        part = tf.add_n([tf.reduce_sum(tf.cast(weights, dtype)) for weights in keras.tree.flatten(sample_weight)])
     else:
         part = tf.cast(tf.shape(target)[0], dtype)
     return tf.math.divide_no_nan(part * tf.cast(n_replicas(), dtype), summed(part))
@@ -68,4 +71,4 @@ def share_of_loss(loss: Any, target: tf.Tensor, sample_weight: tf.Tensor | None)
 
 def whole_batch_size(target: tf.Tensor) -> tf.Tensor:
     """The number of samples in all replicas together, `target` being y* in this one."""
-    return summed(tf.shape(target)[0])
+    return summed(n_samples(target))

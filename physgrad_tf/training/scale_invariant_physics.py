@@ -13,6 +13,7 @@ from physgrad_tf.simulators.binding import inverse_map
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.replicas import n_replicas, summed, whole_batch_size
+from physgrad_tf.training.structure import columns, like, n_samples
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -92,8 +93,10 @@ class ScaleInvariantPhysics(PhysicsModel):
         with self.naming_the_simulator():
             solve = self.through_xla(self.solve)
             x, y, x_wanted, gradients, proxy = solve(inputs, target, sample_weight, n_samples)
-        (x_wanted,) = stop_unless_finite("the answer of the inverse simulator", [x_wanted], self.step_number)
-        with tf.control_dependencies([x_wanted]):  # nothing is updated before it is known to be finite
+        parts = keras.tree.flatten(x_wanted)
+        parts = stop_unless_finite("the answer of the inverse simulator", parts, self.step_number)
+        x_wanted = keras.tree.pack_sequence_as(x_wanted, parts)
+        with tf.control_dependencies(parts):  # nothing is updated before it is known to be finite
             self.follow(gradients, proxy, x)
         differentiate = self.through_xla(self.differentiate_proxy)
         for _ in range(self.updates_per_solve - 1):
@@ -104,7 +107,7 @@ class ScaleInvariantPhysics(PhysicsModel):
     def follow(self, gradients: list[tf.Tensor], proxy: tf.Tensor, x: tf.Tensor) -> None:
         """Hand the `gradients` of the `proxy` loss of a batch of answers `x` to the optimizer."""
         self.hand_over(stop_unless_finite("the gradient of the proxy", gradients, self.step_number))
-        self._proxy_loss.update_state(summed(proxy), sample_weight=tf.shape(x)[0])
+        self._proxy_loss.update_state(summed(proxy), sample_weight=n_samples(x))
 
     def solve(
         self, inputs: Any, target: tf.Tensor, sample_weight: Any, n_samples: tf.Tensor
@@ -127,7 +130,10 @@ class ScaleInvariantPhysics(PhysicsModel):
             x = self.network(inputs, training=True)
             with tape.stop_recording():
                 y = self.simulate(x, inputs)
-                x_wanted = self.inverse_of(y + self.eta * (self.like_output(target, y) - y), x, inputs)
+                # y → y + η(y* − y)
+                towards = lambda y, target: y + self.eta * (target - y)  # noqa: E731
+                y_wanted = keras.tree.map_structure(towards, y, self.like_output(target, y))
+                x_wanted = self.inverse_of(y_wanted, x, inputs)
             objective, proxy = self.proxy_loss(x, x_wanted, sample_weight, n_samples)
         return x, y, x_wanted, self.gradient_of(objective, tape), proxy
 
@@ -138,9 +144,8 @@ class ScaleInvariantPhysics(PhysicsModel):
             ValueError: if it does not have the shape of `x`.
         """
         x_wanted = self._inverse(y_wanted, x, self.given(x, inputs))
-        if not x.shape.is_compatible_with(x_wanted.shape):
-            raise ValueError(f"the inverse simulator must return the shape of x, {x.shape}, got {x_wanted.shape}.")
-        return tf.stop_gradient(tf.cast(x_wanted, x.dtype))
+        x_wanted = like("the answer of the inverse simulator", x_wanted, x, "x")
+        return keras.tree.map_structure(tf.stop_gradient, x_wanted)
 
     def _inverse_map(self) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
         if self.inverse is None:
@@ -176,10 +181,10 @@ class ScaleInvariantPhysics(PhysicsModel):
             The part of the mean over all `n_samples` that these samples make, with the network's own losses added and
             without them.
         """
-        misfit = (x - x_wanted) ** 2 / 2.0 if self.proxy == "l2" else tf.abs(x - x_wanted)
-        per_sample = tf.reduce_sum(misfit, axis=range(1, len(misfit.shape)))
+        difference = columns(keras.tree.map_structure(tf.subtract, x, x_wanted))
+        per_sample = tf.reduce_sum(difference**2 / 2.0 if self.proxy == "l2" else tf.abs(difference), axis=1)
         if sample_weight is not None:
-            per_sample *= tf.cast(tf.reshape(sample_weight, tf.shape(per_sample)), per_sample.dtype)
+            per_sample *= tf.cast(tf.reshape(one_weight(sample_weight), tf.shape(per_sample)), per_sample.dtype)
         proxy = tf.reduce_sum(per_sample) / tf.cast(n_samples, per_sample.dtype)
         others = [loss / n_replicas() for loss in self.losses]
         return tf.add_n([proxy, *others]), proxy
@@ -188,3 +193,13 @@ class ScaleInvariantPhysics(PhysicsModel):
         """∂`objective`/∂θ, which `tape` has recorded, zero where a weight has no part in it."""
         variables = [variable.value for variable in self.trainable_variables]
         return tape.gradient(objective, variables, unconnected_gradients="zero")
+
+
+def one_weight(sample_weight: Any) -> tf.Tensor:
+    """The weights of samples, or raise where Keras hands them over for every output."""
+    if tf.is_tensor(sample_weight):
+        return sample_weight
+    raise ValueError(
+        "ScaleInvariantPhysics weights whole samples in x; for several outputs y Keras hands over weights of each. "
+        "Leave sample_weight out, or let the simulator return one tensor."
+    )

@@ -18,6 +18,7 @@ from physgrad_tf.jacobians.tapping import everything_below
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.replicas import gathered, n_replicas, share_of_loss, summed
+from physgrad_tf.training.structure import columns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +159,7 @@ class SpectralModel(PhysicsModel):
         """
         self(inputs)  # builds the network
         y = tf.function(self.call, autograph=False).get_concrete_function(inputs).structured_outputs
-        n_rows = math.prod(y.shape)
+        n_rows = sum(math.prod(leaf.shape) for leaf in keras.tree.flatten(y))
         n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
         return JacobianSize(n_rows, n_weights, 8 * n_rows * n_weights, self.kind(inputs))
 
@@ -183,11 +184,16 @@ class SpectralModel(PhysicsModel):
             stacked, gradient, x, y = differentiate(inputs, target, sample_weight, share)
         number = self.step_number
         rows = tf.math.is_finite(gradient) & stacked.finite_rows()
+        bad = samples_of(tf.where(~rows)[:, 0], columns(y).shape[1])
         (gradient,) = stop_unless_finite(
             "the Jacobian or the gradient of the loss in y",
             [tf.where(rows, gradient, math.nan)],
             number,
-            ["; in these samples of the batch:", samples_of(tf.where(~rows)[:, 0], y), "; there is no spectrum yet"],
+            [
+                "; in these samples of the batch:",
+                bad,
+                "; there is no spectrum yet",
+            ],
         )
         with tf.control_dependencies([gradient]):  # decomposed only if finite
             stacked = tf.nest.map_structure(tf.identity, stacked)
@@ -230,13 +236,13 @@ class SpectralModel(PhysicsModel):
         def outputs(inputs: Any) -> tf.Tensor:
             x = self.network(inputs, training=True)
             y = self.simulate(x, inputs)
-            if getattr(y, "_keras_mask", None) is not None:
+            if any(getattr(leaf, "_keras_mask", None) is not None for leaf in keras.tree.flatten(y)):
                 raise ValueError(
                     "y carries a mask of Keras, and SpectralModel has no place for one. Let the loss leave these "
                     "outputs out by sample_weight, of the shape of y or [batch]."
                 )
             found.append((x, y))
-            return tf.reshape(y, [tf.shape(y)[0], math.prod(y.shape[1:])])
+            return columns(y)
 
         if kind == "reverse":
             stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
@@ -245,8 +251,8 @@ class SpectralModel(PhysicsModel):
             stacked = self.make_parts(kind, outputs, inputs)
             # `outputs` ran last on n_out copies of every sample; with x and y of the first copies, nothing but a shape
             # is needed of the run on the samples themselves, so that it is neither compiled nor executed.
-            n_out = math.prod(found[-1][1].shape[1:])
-            x, y = found[-1][0][::n_out], found[-1][1][::n_out]
+            n_out = columns(found[-1][1]).shape[1]
+            x, y = keras.tree.map_structure(lambda leaf: leaf[::n_out], found[-1])
         else:
             outputs(inputs)  # for x and y: in chunks the whole batch is never seen at once
             x, y = found[0]
@@ -260,9 +266,10 @@ class SpectralModel(PhysicsModel):
             tape.watch(y)
             loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
             loss = loss if share is None else loss * tf.cast(share, loss.dtype)
-        gradient = tf.reshape(tape.gradient(loss, y, unconnected_gradients="zero"), [-1])
+        leaves = tape.gradient(loss, keras.tree.flatten(y), unconnected_gradients="zero")
+        gradient = tf.reshape(columns(leaves), [-1])
         if sample_weight is not None:
-            root = tf.sqrt(one_per_output(tf.cast(sample_weight, y.dtype), y))
+            root = tf.sqrt(one_per_output(sample_weight, y))
             stacked, gradient = stacked.scaled_rows(root), tf.math.divide_no_nan(gradient, root)
         return stacked, gradient, x, y
 
@@ -289,12 +296,13 @@ class SpectralModel(PhysicsModel):
             f"float64 than max_jacobian_bytes = {self.max_jacobian_bytes}. Take a smaller batch_size, fewer outputs, "
             f"{way_out}or raise max_jacobian_bytes. Its rows:"
         )
-        if target.shape.is_fully_defined() and n_replicas() == 1:
-            n_rows = math.prod(target.shape)
+        shape = columns(target).shape
+        if shape.is_fully_defined() and n_replicas() == 1:
+            n_rows = math.prod(shape)
             if n_rows > limit:
                 raise ValueError(f"{message} {n_rows}.")
             return []
-        n_rows = summed(tf.size(target))
+        n_rows = summed(tf.size(columns(target)))
         return [tf.debugging.Assert(n_rows <= limit, [message, n_rows])]
 
 
@@ -308,15 +316,23 @@ def refuse_rolled(network: keras.Layer) -> None:
             )
 
 
-def one_per_output(weights: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """`weights` of samples [batch] or of outputs [batch, ...] as one vector, an entry for every entry of `y`."""
+def one_per_output(sample_weight: Any, y: Any) -> tf.Tensor:
+    """Weights of samples [batch] or of outputs [batch, ...] as one vector, an entry for every row of J."""
+    leaves, weights = keras.tree.flatten(y), keras.tree.flatten(sample_weight)
+    weights = weights * len(leaves) if len(weights) == 1 else weights
+    whole = [broadcast_to(tf.cast(w, leaf.dtype), leaf) for w, leaf in zip(weights, leaves, strict=True)]
+    return tf.reshape(columns(whole), [-1])
+
+
+def broadcast_to(weights: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Weights with fewer dimensions than `y`, of its shape."""
     missing = len(y.shape) - len(weights.shape)
     if missing < 0:
         raise ValueError(f"sample_weight must have at most the dimensions of y, {y.shape}, got {weights.shape}.")
     weights = tf.reshape(weights, tf.concat([tf.shape(weights), tf.ones([missing], tf.int32)], axis=0))
-    return tf.reshape(tf.broadcast_to(weights, tf.shape(y)), [-1])
+    return tf.ensure_shape(tf.broadcast_to(weights, tf.shape(y)), y.shape)
 
 
-def samples_of(rows: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+def samples_of(rows: tf.Tensor, n_out: int) -> tf.Tensor:
     """The samples that these rows of J belong to, each once."""
-    return tf.unique(rows // math.prod(y.shape[1:]))[0]
+    return tf.unique(rows // n_out)[0]

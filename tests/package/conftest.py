@@ -1,8 +1,10 @@
-"""Fixtures of the package tests: random numbers from one fixed seed, the tolerance of a dtype."""
+"""Fixtures of the package tests: random numbers from one fixed seed, and no warning that depends on the machine."""
 
 import hypothesis
 import numpy as np
 import pytest
+
+from physgrad_tf.training import physics_model
 
 # The first example of a test pays for TensorFlow's tracing; a deadline per example would measure that.
 hypothesis.settings.register_profile("physgrad", deadline=None, max_examples=25, derandomize=True)
@@ -12,3 +14,9 @@ hypothesis.settings.load_profile("physgrad")
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240607)
+
+
+@pytest.fixture(autouse=True)
+def _however_slow_the_machine(monkeypatch):
+    """No test fails because tracing took long."""
+    monkeypatch.setattr(physics_model, "LONG_TRACING", float("inf"))

@@ -467,7 +467,12 @@ def test_refusals(call, error, message):
     [
         (lambda data: data[:, :1], ValueError, "targets must have the shape of the simulator's output"),
         (lambda data: data.astype("int32"), TypeError, "targets must be float32 or float64, got int32"),
-        (lambda data: {"z": data}, ValueError, 'targets must be y\\* or a dictionary of "y"'),
+        (
+            lambda data: {"z": data},
+            ValueError,
+            "targets must have the structure .* one tensor, got a dictionary of 'z'",
+        ),
+        (lambda data: [data, data], ValueError, "targets must have the structure .* one tensor, got a list of 2"),
         (lambda data: {"y": data, "x": data[:, :1]}, ValueError, r'targets\["x"\] must have the shape of x'),
     ],
 )

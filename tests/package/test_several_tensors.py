@@ -1,0 +1,114 @@
+"""Several inputs and outputs of networks and simulators, in lists and dictionaries: the step is that of one tensor."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from physgrad_tf import training
+from tests.package.agreement import assert_close
+
+
+@keras.saving.register_keras_serializable("tests")
+class Halves:
+    """A simulator of two vectors, u ↦ u², v ↦ u·v, in lists, dictionaries or side by side in one tensor."""
+
+    def __init__(self, form):
+        self.form = form
+
+    def get_config(self):
+        return {"form": self.form}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def parts(self, x):
+        if self.form == "dict":
+            return x["u"], x["v"]
+        return tuple(x) if self.form == "list" else (x[:, :2], x[:, 2:])
+
+    def whole(self, u, v):
+        return {"dict": {"u": u, "v": v}, "list": [u, v], "one": tf.concat([u, v], axis=1)}[self.form]
+
+    def simulate(self, x):
+        u, v = self.parts(x)
+        return self.whole(u**2, u * v)
+
+    def local_inverse(self, y, x_guess):
+        squares, products = self.parts(y)
+        u = tf.sqrt(squares)
+        return self.whole(u, products / u)
+
+
+def network(form):
+    """Two inputs, a shared hidden layer, two outputs; always with the same start weights."""
+    keras.utils.set_random_seed(1)
+    a, b = keras.Input((2,), name="a"), keras.Input((1,), name="b")
+    hidden = layers.Dense(8, "tanh")(layers.Concatenate()([a, b]))
+    outputs = [layers.Dense(2, bias_initializer="ones", name=name)(hidden) for name in "uv"]
+    if form == "one":
+        return keras.Model([a, b], layers.Concatenate()(outputs))
+    return keras.Model([a, b], dict(zip("uv", outputs, strict=True)) if form == "dict" else outputs)
+
+
+MODELS = {
+    "gradient": training.DifferentiablePhysics,
+    "scale-invariant": training.ScaleInvariantPhysics,
+    "half-inverse": lambda *parts: training.SpectralModel(*parts, rcond=1e-3),
+    "half-inverse, row by row": lambda *parts: training.SpectralModel(*parts, rcond=1e-3, jacobian="reverse"),
+    "half-inverse, a few at a time": lambda *parts: training.SpectralModel(*parts, rcond=1e-3, samples_at_once=2),
+}
+
+
+def shaped(form, u, v):
+    return {"dict": {"u": u, "v": v}, "list": [u, v], "one": np.concatenate([u, v], axis=1)}[form]
+
+
+def trained(kind, form, rng, xla=False, weighted=False, path=None):
+    inputs = [rng.uniform(0.5, 2.0, (6, n)).astype("float32") for n in (2, 1)]
+    u, v = rng.uniform(0.5, 2.0, (2, 6, 2)).astype("float32")
+    model = MODELS[kind](network(form), Halves(form))
+    model.compile(keras.optimizers.SGD(0.05), training.HalfSquaredError(), jit_compile=xla)
+    targets = shaped(form, u**2, u * v)
+    weights = np.linspace(0.0, 2.0, 6).astype("float32") if weighted else None
+    history = model.fit(
+        inputs, {"y": targets, "x": shaped(form, u, v)}, epochs=2, shuffle=False, verbose=0, sample_weight=weights
+    ).history
+    model.fit(inputs, targets, epochs=1, shuffle=False, verbose=0, sample_weight=weights)
+    if path:
+        model.save(path)
+        model = keras.saving.load_model(path)
+    found = model.evaluate(inputs, targets, verbose=0, return_dict=True, sample_weight=weights)
+    return np.concatenate([weight.ravel() for weight in model.get_weights()]), history, found["loss"]
+
+
+CASES = [(kind, form, False) for kind in MODELS for form in ("list", "dict")]
+CASES += [(kind, "dict", True) for kind in ("gradient", "scale-invariant", "half-inverse")]
+
+
+@pytest.mark.parametrize(("kind", "form", "xla"), CASES)
+def test_the_form_changes_nothing(kind, form, xla, tmp_path):
+    weights, history, loss = trained(kind, "one", np.random.default_rng(3), xla)
+    path = tmp_path / "model.keras"
+    other, other_history, other_loss = trained(kind, form, np.random.default_rng(3), xla, path=path)
+    assert_close(other, weights, rtol=1e-4)
+    assert other_loss == pytest.approx(loss, rel=1e-4)
+    assert set(history) <= set(other_history)
+    for name, values in history.items():
+        assert other_history[name] == pytest.approx(values, rel=1e-3), name
+
+
+@pytest.mark.parametrize("form", ["list", "dict"])
+@pytest.mark.parametrize("kind", ["gradient", "half-inverse"])
+def test_weights_count_for_every_output(kind, form):
+    weights, _, loss = trained(kind, "one", np.random.default_rng(3), weighted=True)
+    other, _, other_loss = trained(kind, form, np.random.default_rng(3), weighted=True)
+    assert_close(other, weights, rtol=1e-4)
+    assert other_loss == pytest.approx(loss, rel=1e-4)
+
+
+def test_weights_of_outputs_are_refused_where_there_is_one_for_x():
+    with pytest.raises(ValueError, match="ScaleInvariantPhysics weights whole samples in x"):
+        trained("scale-invariant", "dict", np.random.default_rng(3), weighted=True)
