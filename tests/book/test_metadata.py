@@ -65,3 +65,16 @@ def test_addresses_of_a_published_copy(project, tmp_path):
         if not original.startswith("https://"):
             assert link in {f"https://github.com/a/b/{kind}/main/{original}" for kind in ("raw", "blob")}
             assert (ROOT / original).is_file()
+
+
+def test_a_build_leaves_nothing_behind(project, tmp_path):
+    """pip builds where the sources are; a clone stays as it was."""
+    before = sorted(project.rglob("*"))
+    assert build("build_wheel", project, tmp_path / "wheel").suffix == ".whl"
+    assert sorted(path for path in project.rglob("*") if "__pycache__" not in path.parts) == before
+
+
+def test_figures_are_an_extra(project, tmp_path):
+    said = PathDistribution(build("prepare_metadata_for_build_wheel", project, tmp_path)).metadata
+    needed = [line for line in said.get_all("Requires-Dist") if "extra ==" not in line]
+    assert not any(name in line for line in needed for name in ("matplotlib", "ipython", "cycler"))
