@@ -3,7 +3,8 @@
 A number that other processors, versions and slightly other starting weights move by at most `spread` is compared
 within three times that, and at least to the last digit that is printed. Whole numbers and numbers of one digit that
 never moved are compared exactly. A number that would need more than a fifth of itself, or more than its second digit
-can tell, is excused: its spread is the reason, and it is held to its order of magnitude.
+can tell, is excused: its spread is the reason, and it is held to its order of magnitude. One that overflowed in some
+settings only may do so again.
 """
 
 import math
@@ -27,12 +28,14 @@ class Tolerance:
         spread: by how much it moved at most, in all settings.
         units: how many units of the last printed digit are allowed in any case, 0 or 1.
         decades: the largest ratio of two numbers that were seen, as a power of ten.
+        overflows: whether it was finite in one setting and not in another: whether it overflows is then chance.
     """
 
     stored: str
     spread: float
     units: int
     decades: float
+    overflows: bool = False
 
     @property
     def absolute(self) -> float:
@@ -66,7 +69,7 @@ class Tolerance:
             return True
         if self.excused:
             if not (math.isfinite(a) and math.isfinite(b)):
-                return False
+                return self.overflows
             apart = abs(math.log10(max(abs(a), FLOOR) / max(abs(b), FLOOR)))
             return apart <= max(1.0, 1.5 * self.decades)
         if not (math.isfinite(a) and math.isfinite(b)):
@@ -96,7 +99,8 @@ def tolerances(stored: Sequence[str], seen: Sequence[Sequence[str]]) -> list[Tol
         decades = math.log10(max(sizes) / min(sizes)) if sizes else 0.0
         # In a cell in which something moves, the second digit may be on the edge between two as well.
         rounded = not whole(number) and (digits(number) >= 3 or (digits(number) == 2 and sensitive))
-        found.append(Tolerance(number, spread, int(rounded), decades))
+        finite = {math.isfinite(value(n)) for n in [number, *(row[i] for row in rows)]}
+        found.append(Tolerance(number, spread, int(rounded), decades, len(finite) == 2))
     return found
 
 

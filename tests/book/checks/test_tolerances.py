@@ -40,6 +40,9 @@ def test_digits_and_units(number, unit, n_digits):
         ("2e-16", ["7e-17"], ["0.0", "1e-14", "9e-13"], ["1e-9"]),  # a rounding error stays one
         ("0", ["0"], ["0"], ["1", "1e-9"]),
         ("inf", ["inf"], ["inf"], ["1e300", "-inf"]),
+        ("inf", ["0.8"], ["inf", "0.8", "2e-3"], []),  # whether it overflows was chance
+        ("0.8", ["inf"], ["inf", "0.8", "0.1"], ["1e-3", "90.0"]),
+        ("0.8", ["0.1"], ["0.1"], ["inf", "nan"]),
     ],
 )
 def test_what_is_allowed(stored, seen, allowed, refused):
