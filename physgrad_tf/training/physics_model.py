@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from physgrad_tf.simulators.binding import simulator_map
 from physgrad_tf.training import structure
 from physgrad_tf.training.precision import floatx, losses_in, precision_of, warn_of_metrics
 from physgrad_tf.training.replicas import share_of_loss, summed
+from physgrad_tf.training.signature import signature_of
 
 #: Seconds of tracing beyond which a user is told why.
 LONG_TRACING = 10.0
@@ -384,12 +384,6 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     def through_xla(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function` itself, or compiled by XLA if `compile` was told so."""
         return tf.function(function, jit_compile=True, autograph=False) if self._xla else function
-
-
-def signature_of(cls: type) -> inspect.Signature:
-    """What a class is called with, without `self`."""
-    whole = inspect.signature(cls.__init__)  # type: ignore[misc]
-    return whole.replace(parameters=list(whole.parameters.values())[1:], return_annotation=inspect.Signature.empty)
 
 
 PhysicsModel.__signature__ = signature_of(PhysicsModel)
