@@ -106,32 +106,32 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
             yield
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.fit`, with data and metrics in the precision of the network."""
+        """As `keras.Model.fit`, which gets `args` and `kwargs`; data and metrics have our precision."""
         with self.in_own_precision("fit"):
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`, with data and metrics in the precision of the network."""
+        """As `keras.Model.evaluate`, which gets `args` and `kwargs`; data and metrics have our precision."""
         with self.in_own_precision("evaluate"):
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.predict`, with data in the precision of the network."""
+        """As `keras.Model.predict`, which gets `args` and `kwargs`; data have our precision."""
         with self.in_own_precision("predict"):
             return super().predict(*args, **kwargs)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.train_on_batch`, with data and metrics in the precision of the network."""
+        """As `keras.Model.train_on_batch`, which gets `args` and `kwargs`; data and metrics have our precision."""
         with self.in_own_precision("train_on_batch"):
             return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.test_on_batch`, with data and metrics in the precision of the network."""
+        """As `keras.Model.test_on_batch`, which gets `args` and `kwargs`; data and metrics have our precision."""
         with self.in_own_precision("test_on_batch"):
             return super().test_on_batch(*args, **kwargs)
 
     def predict_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.predict_on_batch`, with data in the precision of the network."""
+        """As `keras.Model.predict_on_batch`, which gets `args` and `kwargs`; data have our precision."""
         with self.in_own_precision("predict_on_batch"):
             return super().predict_on_batch(*args, **kwargs)
 
@@ -340,7 +340,8 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     ) -> tf.Tensor:
         """The compiled loss of y* (here `y`) and y (here `y_pred`), with the network's own losses added.
 
-        On several devices it is Keras's for one of them, a mean being divided by their number.
+        It is weighted by `sample_weight`; `x` and `training` are not used, as in Keras. On several devices it is that
+        of one of them, a mean being divided by their number.
         """
         y, sample_weight = of_y(y, sample_weight)  # whole targets come when Keras builds
         return super().compute_loss(x, y, y_pred, sample_weight, training)

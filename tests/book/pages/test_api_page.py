@@ -108,7 +108,6 @@ def test_every_signature_shows_its_arguments(page):
     assert not [name for name in vague if not name.endswith(PASSED_ON)]
 
 
-#: Methods that hand all arguments on to those of Keras, which their docstrings name.
-PASSED_ON = tuple(
-    f".{name}" for name in ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
-)
+METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
+#: Methods that hand all arguments on to those of Keras, which their docstrings name; protocols, which are never made.
+PASSED_ON = tuple(f".{name}" for name in (*METHODS, "Simulator", "InvertibleSimulator"))
