@@ -279,7 +279,7 @@ class SpectralModel(PhysicsModel):
         return make(self.network, outputs, inputs, self.samples_at_once)
 
     def refuse_large(self, target: tf.Tensor, kind: Kind) -> list[tf.Operation]:
-        """Raise if J for y* = `target` would be too large, or return the check for a batch of a size not known yet.
+        """Raise if J of this `kind` for y* = `target` is too large, or return the check for a batch of unknown size.
 
         Raises:
             ValueError: if it is too large.
