@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
+from physgrad_tf.training.signature import signature_of
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -86,6 +87,9 @@ class ClosedLoop(keras.Layer):  # type: ignore[misc]
             controls.append(control)
             state = validation.like("step(state, control)", self._step(state, control), state, "state")
         return tf.concat(controls, axis=1)
+
+
+ClosedLoop.__signature__ = signature_of(ClosedLoop)
 
 
 def advance(step: Any) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from physgrad_tf.simulators.binding import simulator_map
 from physgrad_tf.training import structure
 from physgrad_tf.training.precision import floatx, losses_in, precision_of, warn_of_metrics
 from physgrad_tf.training.replicas import share_of_loss, summed
+from physgrad_tf.training.signature import signature_of
 
 #: Seconds of tracing beyond which a user is told why.
 LONG_TRACING = 10.0
@@ -106,32 +106,32 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
             yield
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.fit`, with data and metrics in the precision of the network."""
+        """As `keras.Model.fit`, which gets `args` and `kwargs`; data and metrics have our precision."""
         with self.in_own_precision("fit"):
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.evaluate`, with data and metrics in the precision of the network."""
+        """As `keras.Model.evaluate`, which gets `args` and `kwargs`; data and metrics have our precision."""
         with self.in_own_precision("evaluate"):
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.predict`, with data in the precision of the network."""
+        """As `keras.Model.predict`, which gets `args` and `kwargs`; data have our precision."""
         with self.in_own_precision("predict"):
             return super().predict(*args, **kwargs)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.train_on_batch`, with data and metrics in the precision of the network."""
+        """As `keras.Model.train_on_batch`, which gets `args` and `kwargs`; data and metrics have our precision."""
         with self.in_own_precision("train_on_batch"):
             return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.test_on_batch`, with data and metrics in the precision of the network."""
+        """As `keras.Model.test_on_batch`, which gets `args` and `kwargs`; data and metrics have our precision."""
         with self.in_own_precision("test_on_batch"):
             return super().test_on_batch(*args, **kwargs)
 
     def predict_on_batch(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.predict_on_batch`, with data in the precision of the network."""
+        """As `keras.Model.predict_on_batch`, which gets `args` and `kwargs`; data have our precision."""
         with self.in_own_precision("predict_on_batch"):
             return super().predict_on_batch(*args, **kwargs)
 
@@ -340,7 +340,8 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     ) -> tf.Tensor:
         """The compiled loss of y* (here `y`) and y (here `y_pred`), with the network's own losses added.
 
-        On several devices it is Keras's for one of them, a mean being divided by their number.
+        It is weighted by `sample_weight`; `x` and `training` are not used, as in Keras. On several devices it is that
+        of one of them, a mean being divided by their number.
         """
         y, sample_weight = of_y(y, sample_weight)  # whole targets come when Keras builds
         return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -384,12 +385,6 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     def through_xla(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function` itself, or compiled by XLA if `compile` was told so."""
         return tf.function(function, jit_compile=True, autograph=False) if self._xla else function
-
-
-def signature_of(cls: type) -> inspect.Signature:
-    """What a class is called with, without `self`."""
-    whole = inspect.signature(cls.__init__)  # type: ignore[misc]
-    return whole.replace(parameters=list(whole.parameters.values())[1:], return_annotation=inspect.Signature.empty)
 
 
 PhysicsModel.__signature__ = signature_of(PhysicsModel)

@@ -223,10 +223,10 @@ class SpectralModel(PhysicsModel):
     def differentiate(
         self, kind: Kind, inputs: Any, target: tf.Tensor, sample_weight: Any, share: tf.Tensor | None
     ) -> tuple[StackedJacobian, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The stacked Jacobian, ∂L/∂y as one vector, x and y for `inputs` and y* = `target`.
+        """The stacked Jacobian of this `kind`, ∂L/∂y as one vector, x and y for `inputs` and y* = `target`.
 
-        On several devices `share` makes ∂L/∂y that of the whole batch, see `replicas.share_of_loss`. With weights w of
-        samples, row and gradient are √w J and ∂L/∂y / √w, whose product is the gradient ∂L/∂θ.
+        On several devices `share` makes ∂L/∂y that of the whole batch, see `replicas.share_of_loss`. With weights w =
+        `sample_weight`, row and gradient are √w J and ∂L/∂y / √w, whose product is the gradient ∂L/∂θ.
 
         Raises:
             ValueError: if there are regularisers or other losses that do not come from y, or y carries a mask.
@@ -274,12 +274,12 @@ class SpectralModel(PhysicsModel):
         return stacked, gradient, x, y
 
     def make_parts(self, kind: Kind, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
-        """The stacked Jacobian of `outputs` at `inputs` from inputs and cotangents of the layers."""
+        """The stacked Jacobian of `outputs` at `inputs`, "kernel" or "layerwise" as `kind` says."""
         make = StackedJacobian.kernel if kind == "kernel" else StackedJacobian.layerwise
         return make(self.network, outputs, inputs, self.samples_at_once)
 
     def refuse_large(self, target: tf.Tensor, kind: Kind) -> list[tf.Operation]:
-        """Raise if J for y* = `target` would be too large, or return the check for a batch of a size not known yet.
+        """Raise if J of this `kind` for y* = `target` is too large, or return the check for a batch of unknown size.
 
         Raises:
             ValueError: if it is too large.

@@ -100,3 +100,14 @@ def test_docstring_has_its_sections(room, name):
             assert expected <= sections(doc), f"{label}: no section {expected - sections(doc)}"
         if raises(function):
             assert "Raises" in sections(inspect.getdoc(function) or ""), f"{label} raises and does not say so"
+
+
+def test_every_signature_shows_its_arguments(page):
+    """The base classes of Keras take anything, and would be shown so."""
+    vague = [entry["id"] for entry in page.find_all("dt", id=True) if "(*args, **kwargs)" in entry.get_text()]
+    assert not [name for name in vague if not name.endswith(PASSED_ON)]
+
+
+METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
+#: Methods that hand all arguments on to those of Keras, which their docstrings name; protocols, which are never made.
+PASSED_ON = tuple(f".{name}" for name in (*METHODS, "Simulator", "InvertibleSimulator"))
