@@ -171,7 +171,7 @@ class SpectralModel(PhysicsModel):
         return fitting_kind(self.network, inputs) if self.jacobian == "auto" else self.jacobian
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step V f(Σ) Uᵀ ∂L/∂y, handed to the optimizer; `inputs` and `target` as in `PhysicsModel`."""
+        """One step V f(Σ) Uᵀ ∂L/∂y for the optimizer; `inputs`, `target`, `sample_weight` as in `PhysicsModel`."""
         kind = self.kind(inputs)
         if self._xla and kind != "reverse":
             refuse_rolled(self.network)
