@@ -4,8 +4,6 @@ import hypothesis
 import numpy as np
 import pytest
 
-from physgrad_tf.training import physics_model
-
 # The first example of a test pays for TensorFlow's tracing; a deadline per example would measure that.
 hypothesis.settings.register_profile("physgrad", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("physgrad")
@@ -19,4 +17,4 @@ def rng():
 @pytest.fixture(autouse=True)
 def _however_slow_the_machine(monkeypatch):
     """No test fails because tracing took long."""
-    monkeypatch.setattr(physics_model, "LONG_TRACING", float("inf"))
+    monkeypatch.setattr("physgrad_tf.training.physics_model.LONG_TRACING", float("inf"))
