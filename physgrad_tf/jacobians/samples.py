@@ -17,7 +17,14 @@ import numpy as np
 import tensorflow as tf
 
 from physgrad_tf import validation
-from physgrad_tf.jacobians.tapping import everything_below, generators, layers_below, own_weights, replaced
+from physgrad_tf.jacobians.tapping import (
+    everything_below,
+    generators,
+    layers_below,
+    own_weights,
+    replaced,
+    takes_training,
+)
 
 #: Answers to one sample that differ by less, in units of the largest answer, are equal. Over the networks of the tests
 #: rounding gave at most 6e-7, layers that mix samples or draw random numbers at least 1e-2.
@@ -71,7 +78,7 @@ def _try(network: keras.Layer, inputs: Any, training: bool) -> str | None:
 
     pool = keras.tree.map_structure(points, inputs)
     dtypes = keras.tree.map_structure(lambda leaf: leaf.dtype, inputs)
-    options = {"training": training} if isinstance(network, keras.Model) else {}
+    options = {"training": training} if takes_training(network.call) else {}
     answers, heads = [], []
     states = {id(generator.state) for layer in everything_below(network) for generator in generators(layer)}
     variables = [variable for variable in network.non_trainable_variables if id(variable) not in states]

@@ -260,9 +260,7 @@ class StackedJacobian:
             TypeError: if `w` is not floating.
             ValueError: if `w` does not have one entry per row.
         """
-        w = validation.floating("w", w)
-        if w.shape.rank != 1 or not w.shape.is_compatible_with([self.n_rows]):
-            raise ValueError(f"w must have shape [{self.n_rows}], one entry per row, got {w.shape}.")
+        w = self._one_per_row("w", w)
         products: dict[int, tf.Tensor] = {}
         for part in self.parts:
             products |= part.transpose_products(w)  # w → Jᵀw
@@ -277,10 +275,14 @@ class StackedJacobian:
             TypeError: if `factors` is not floating.
             ValueError: if `factors` does not have one entry per row.
         """
-        factors = validation.floating("factors", factors)
-        if factors.shape.rank != 1 or not factors.shape.is_compatible_with([self.n_rows]):
-            raise ValueError(f"factors must have shape [{self.n_rows}], one entry per row, got {factors.shape}.")
+        factors = self._one_per_row("factors", factors)
         return dataclasses.replace(self, parts=tuple(part.scaled_rows(factors) for part in self.parts))
+
+    def _one_per_row(self, name: str, vector: Any) -> tf.Tensor:
+        vector = validation.floating(name, vector)
+        if vector.shape.rank != 1 or not vector.shape.is_compatible_with([self.n_rows]):
+            raise ValueError(f"{name} must have shape [{self.n_rows}], one entry per row, got {vector.shape}.")
+        return vector
 
     def to_dense(self, dtype: tf.DType | None = None) -> tf.Tensor:
         """The matrix J itself, [batch·n_out, n_weights].

@@ -79,7 +79,7 @@ def refusing_dependence(network: keras.Layer) -> Iterator[list[bool]]:
     flags: list[bool] = []
 
     def listener(layer: keras.Layer, call: Any) -> Any:
-        tells = "training" in inspect.signature(call).parameters
+        tells = takes_training(call)
 
         def listen(*args: Any, **kwargs: Any) -> Any:
             training = bool(kwargs.get("training")) if tells else is_random(layer)
@@ -148,6 +148,11 @@ def everything_below(layer: keras.Layer) -> list[keras.Layer]:
 def is_layer(value: Any) -> bool:
     """Whether this is a Keras layer."""
     return isinstance(value, keras.Layer)
+
+
+def takes_training(call: Callable[..., Any]) -> bool:
+    """Whether the `call` of a layer is told if it runs in training."""
+    return "training" in inspect.signature(call).parameters
 
 
 def own_weights(layer: keras.Layer) -> list[keras.Variable]:

@@ -8,6 +8,7 @@ First the tests that speak of the file, then all. A fault that passes them all s
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import shutil
 import subprocess
 import sys
@@ -75,8 +76,6 @@ def passes(folder: str, tests: list[str]) -> bool:
 
 def environment(folder: str) -> dict[str, str]:
     """That of this process, with the copy before an installed package."""
-    import os
-
     return os.environ | {"PYTHONPATH": folder, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 

@@ -220,3 +220,19 @@ def test_training_with_normalisation_over_the_batch_takes_the_textbook_kind(rng)
     np.testing.assert_allclose(  # once a step, as in Keras
         network.layers[0].moving_mean, 0.99 * moving + 0.01 * data.mean(axis=0), rtol=0.0, atol=1e-6
     )
+
+
+class CentredInTraining(layers.Layer):
+    """Less the mean over the batch, in training alone."""
+
+    def call(self, x, training=False):
+        return x - tf.reduce_mean(x, axis=0, keepdims=True) if training else x
+
+
+def test_the_trial_of_a_closed_loop_runs_as_in_training(rng):
+    """A closed loop is a layer and no model, and is told about training all the same."""
+    controller = keras.Sequential([keras.Input((3,)), CentredInTraining(), layers.Dense(1)])
+    loop = training.ClosedLoop(controller, lambda state, u: state + u, n_steps=2, n_state=2)
+    inputs = tf.constant(rng.normal(size=(4, 2)), tf.float32)
+    assert samples.why_dependent(loop, inputs, training=False) is None
+    assert "mixes samples" in samples.why_dependent(loop, inputs, training=True)
