@@ -110,6 +110,11 @@ def test_a_weight_without_influence_has_zero_columns():
             ValueError,
             r"w must have shape \[2\]",
         ),
+        (
+            lambda: StackedJacobian.of_matrix(np.ones((2, 3))).scaled_rows(np.ones(3)),
+            ValueError,
+            r"factors must have shape \[2\]",
+        ),
     ],
 )
 def test_refusals(call, error, message):
