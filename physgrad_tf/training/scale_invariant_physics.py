@@ -34,8 +34,9 @@ class ScaleInvariantPhysics(PhysicsModel):
         eta: step size η in (0, 1] in y-space; as large as the accuracy of the inverse allows.
         proxy: "l2" takes ½|x − x̃|² summed over x, "l1" takes |x − x̃| summed over x; both are averaged over the batch.
         updates_per_solve: how many updates of the network follow each call of the inverse simulator.
-        inverse: None takes the simulator's `local_inverse`; else a solver (simulate, y, x_guess) → x, such as
-            `SaddleFreeNewtonSolver` or `GaussNewtonSolver`, where simulate maps x to y.
+        inverse: maps (y, x_guess) or (y, x_guess, inputs) to an x near x_guess with P(x) = y, as `local_inverse` does,
+            which None takes. Or a solver that makes such a map of any simulator: `GaussNewtonSolver`,
+            `SaddleFreeNewtonSolver`, or an object whose method `of(simulate)` returns a function of (y, x_guess).
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -62,7 +63,7 @@ class ScaleInvariantPhysics(PhysicsModel):
         if proxy not in ("l2", "l1"):
             raise ValueError(f'proxy must be "l2" or "l1", got {proxy!r}.')
         if inverse is None and not hasattr(simulator, "local_inverse"):
-            raise TypeError("simulator has no local_inverse: give a solver as inverse.")
+            raise TypeError("simulator has no local_inverse: give a function of (y, x_guess), or a solver, as inverse.")
         self.proxy = proxy
         self.updates_per_solve = validation.count("updates_per_solve", updates_per_solve, minimum=1)
         self.inverse = inverse
@@ -150,8 +151,9 @@ class ScaleInvariantPhysics(PhysicsModel):
     def _inverse_map(self) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
         if self.inverse is None:
             return inverse_map("simulator.local_inverse", self.simulator.local_inverse)
-        validation.function("inverse", self.inverse)
-        return lambda y, x_guess, inputs: self.inverse(lambda x: self._simulate(x, inputs), y, x_guess)
+        if hasattr(self.inverse, "of"):  # a solver: the inputs are the simulator's
+            return lambda y, x_guess, inputs: self.inverse.of(lambda x: self._simulate(x, inputs))(y, x_guess)
+        return inverse_map("inverse", self.inverse)
 
     def differentiate_proxy(
         self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any, n_samples: tf.Tensor

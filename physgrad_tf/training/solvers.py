@@ -1,12 +1,14 @@
 """Inverse simulators by iteration, for simulators that have none of their own.
 
-A solver maps (simulate, y, x_guess) to an x near x_guess with simulate(x) closer to y. Both solvers differentiate the
-simulator with respect to x alone, sample by sample; they are meant for x of few dimensions.
+`solver.of(simulate)` is a local inverse, (y, x_guess) → an x near x_guess with simulate(x) closer to y, and
+`solver(simulate, y, x_guess)` its value. Both solvers differentiate the simulator with respect to x alone, sample by
+sample; they are meant for x of few dimensions.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import keras
@@ -17,9 +19,21 @@ from physgrad_tf import jacobians, updates, validation
 from physgrad_tf.simulators.protocol import SavedByFields
 
 
+class Solver(SavedByFields):
+    """What makes a local inverse of a simulator."""
+
+    def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
+        """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m]."""
+        raise NotImplementedError
+
+    def of(self, simulate: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """The local inverse of `simulate`, a function of (y, x_guess), as `simulator.local_inverse` is one."""
+        return functools.partial(self, simulate)
+
+
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
-class SaddleFreeNewtonSolver(SavedByFields):
+class SaddleFreeNewtonSolver(Solver):
     """Saddle-free Newton steps on ½|P(x) − y|², limited along flat directions.
 
     Along an eigenvector of the Hessian with eigenvalue s and gradient component g the step is −sign(g)·|g/s|. Where
@@ -78,7 +92,7 @@ def eigenvectors(matrix: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callab
 
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
-class GaussNewtonSolver(SavedByFields):
+class GaussNewtonSolver(Solver):
     """Gauss-Newton steps x ← x + J⁺(y − P(x)): where many x reach y, the path goes by shortest steps from x_guess.
 
     Attributes:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from physgrad_tf import simulators, training
+from physgrad_tf import simulators, training, updates
 from physgrad_tf.training import physics_model
 from tests.package.agreement import assert_close
 
@@ -172,10 +172,10 @@ def test_differentiable_step_is_that_of_plain_keras(data):
 def test_gradient_descent_as_the_inverse_makes_both_models_equal(data):
     """With x̃ = x − ∂L/∂x the proxy's gradient is that of the loss itself."""
 
-    def descend(simulate, y, x_guess):
+    def descend(y, x_guess):
         with tf.GradientTape() as tape:
             tape.watch(x_guess)
-            loss = tf.reduce_sum((simulate(x_guess) - y) ** 2) / 2
+            loss = tf.reduce_sum((SQUARE(x_guess) - y) ** 2) / 2
         return x_guess - tape.gradient(loss, x_guess)
 
     proxy = training.ScaleInvariantPhysics(network(), SQUARE, inverse=descend)
@@ -422,6 +422,33 @@ def test_gauss_newton_solver_reaches_the_target_by_the_shortest_way():
         total, tf.constant([[6.0]], tf.float64), tf.constant([[0.0, 1.0, 2.0]], tf.float64)
     )
     assert_close(x, [[1.0, 2.0, 3.0]], rtol=1e-12)
+
+
+def test_every_inverse_has_one_signature(data):
+    """A function, one that asks for the inputs, a solver and an object with `of` move the weights alike."""
+    solver = training.GaussNewtonSolver(2)
+
+    class Own:
+        def of(self, simulate):
+            return lambda y, x_guess: solver(simulate, y, x_guess)
+
+    def steered(x, inputs):
+        return SQUARE(x) + inputs
+
+    def local_inverse(y, x_guess, inputs):
+        return solver(lambda x: steered(x, inputs), y, x_guess)
+
+    weights = []
+    for inverse in (local_inverse, lambda y, x_guess, *, inputs: local_inverse(y, x_guess, inputs), solver, Own()):
+        model = training.ScaleInvariantPhysics(network(), steered, inverse=inverse)
+        model.compile(keras.optimizers.SGD(0.1), loss="mse")
+        model.train_on_batch(data, data + 0.1)
+        weights.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+    for other in weights[1:]:
+        np.testing.assert_allclose(other, weights[0], rtol=0, atol=1e-6)
+    x = tf.constant(data + 0.5)
+    step = updates.physical_gradient(SQUARE, x, 0.1, local_inverse=solver.of(SQUARE))
+    assert_close(step, solver(SQUARE, SQUARE(x) + 0.1, x) - x, rtol=1e-6)
 
 
 @pytest.mark.parametrize("solver", [training.SaddleFreeNewtonSolver(0.1, 3), training.GaussNewtonSolver(2, 1e-3)])
