@@ -75,17 +75,21 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
 def layer_parts_in_chunks(
     network: keras.Layer, outputs: Callable[[Any], tf.Tensor], inputs: Any, samples_at_once: int
 ) -> list[Part]:
-    """The same as `layer_parts`, with the copies of only a few samples in memory at a time.
+    """The same as `layer_parts`, with the copies of at most `samples_at_once` samples in memory at a time.
 
-    The last chunk is filled up with copies of the last sample, which are cut off again.
+    The batch is cut into portions of one size; the last is filled up with copies of the last sample, which are cut off
+    again.
 
     Raises:
         TypeError: as `layer_parts`, or if `samples_at_once` is not an integer.
         ValueError: as `layer_parts`, or if `samples_at_once` is below 1.
     """
-    size = validation.count("samples_at_once", samples_at_once, minimum=1)
-    batch = tf.shape(keras.tree.flatten(inputs)[0])[0]
-    n_chunks = -(-batch // size)
+    most = validation.count("samples_at_once", samples_at_once, minimum=1)
+    first = keras.tree.flatten(inputs)[0]
+    batch = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
+    n_chunks = (batch + most - 1) // most
+    n_chunks = tf.maximum(n_chunks, 1) if tf.is_tensor(n_chunks) else max(n_chunks, 1)
+    size = (batch + n_chunks - 1) // n_chunks
     places = tf.reshape(tf.minimum(tf.range(n_chunks * size), batch - 1), [n_chunks, size])
     structure: list[Part] = []
 
@@ -94,15 +98,14 @@ def layer_parts_in_chunks(
         structure[:] = layer_parts(network, outputs, chunk)
         return tf.nest.flatten(structure)
 
-    # traced once for what comes out, in a graph that is thrown away
-    traced = tf.function(one_chunk, autograph=False).get_concrete_function(tf.TensorSpec([size], places.dtype))
-    chunks = tf.map_fn(
-        one_chunk, places, parallel_iterations=1, fn_output_signature=[spec.dtype for spec in traced.structured_outputs]
-    )
+    # traced for one sample, in a graph that is thrown away, for what comes out: one row or n_out of them
+    traced = tf.function(one_chunk, autograph=False).get_concrete_function(tf.TensorSpec([1], places.dtype))
+    specs = traced.structured_outputs
+    chunks = tf.map_fn(one_chunk, places, parallel_iterations=1, fn_output_signature=[spec.dtype for spec in specs])
     whole = []
-    for chunk, spec in zip(chunks, traced.structured_outputs, strict=True):
-        rows_per_sample = spec.shape[0] // size  # 1 for what is stored per sample, n_out for what is stored per row
-        merged = tf.reshape(chunk, [n_chunks * spec.shape[0], *spec.shape[1:]])
+    for chunk, spec in zip(chunks, specs, strict=True):
+        rows_per_sample = spec.shape[0]
+        merged = tf.reshape(chunk, [n_chunks * size * rows_per_sample, *spec.shape[1:]])
         whole.append(merged[: batch * rows_per_sample])
     return list(tf.nest.pack_sequence_as(structure, whole))
 
@@ -120,8 +123,7 @@ def part_of_layer(
         return Blocks(columns, n_out)
     inputs, deltas = [], []
     for call, cotangent in group:
-        a = positions(layer, call.args[0])
-        a = split_copies(a, batch, n_out)[:, 0]  # the copies are equal
+        a = positions(layer, split_copies(call.args[0], batch, n_out)[:, 0])  # the copies are equal
         delta = split_copies(cotangent, batch, n_out)
         inner = a.shape[1:-1]
         n_positions = math.prod(inner) if inner.is_fully_defined() else tf.reduce_prod(tf.shape(a)[1:-1])

@@ -94,9 +94,9 @@ class OuterProducts:
             shared += 1.0
         return tf.einsum("bkcmq,bcq->bkcm", product, shared)
 
-    def samples(self, start: tf.Tensor, stop: tf.Tensor) -> OuterProducts:
-        """The rows of samples `start` to `stop`."""
-        return dataclasses.replace(self, a=self.a[start:stop], delta=self.delta[start:stop])
+    def samples(self, first: tf.Tensor, number: int | tf.Tensor) -> OuterProducts:
+        """The rows of `number` samples, from sample `first` on."""
+        return dataclasses.replace(self, a=some(self.a, first, number), delta=some(self.delta, first, number))
 
     def scaled_rows(self, factors: tf.Tensor) -> OuterProducts:
         """The part with row i multiplied by entry i of `factors` [b·k]."""
@@ -166,12 +166,12 @@ class Blocks:
 
     def gram(self, dtype: tf.DType) -> tf.Tensor:
         """J Jᵀ of these columns, [b·k, b·k]."""
-        return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in self.blocks(dtype).values()])
+        return gram_of_blocks(self.blocks(dtype))
 
-    def samples(self, start: tf.Tensor, stop: tf.Tensor) -> Blocks:
-        """The rows of samples `start` to `stop`."""
-        rows = slice(start * self.n_out, stop * self.n_out)
-        return dataclasses.replace(self, columns={place: block[rows] for place, block in self.columns.items()})
+    def samples(self, first: tf.Tensor, number: int | tf.Tensor) -> Blocks:
+        """The rows of `number` samples, from sample `first` on."""
+        rows = first * self.n_out, number * self.n_out
+        return dataclasses.replace(self, columns={place: some(block, *rows) for place, block in self.columns.items()})
 
     def scaled_rows(self, factors: tf.Tensor) -> Blocks:
         """The part with row i multiplied by entry i of `factors` [b·k]."""
@@ -211,6 +211,11 @@ def pairs_are_cheaper(n_positions: int, n_in: int, n_out: int, n_units: int) -> 
     return n_positions**2 * (n_in / n_out**2 + n_units + 1) <= max(n_in * n_units, n_units + 2)
 
 
+def gram_of_blocks(blocks: dict[int, tf.Tensor]) -> tf.Tensor:
+    """J Jᵀ, [b·k, b·k], of columns that are there, [b·k, size]."""
+    return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in blocks.values()])
+
+
 #: How many columns `gram_by_columns` forms at a time.
 COLUMNS_AT_ONCE = 4096
 
@@ -219,21 +224,29 @@ def gram_by_columns(part: OuterProducts, a: tf.Tensor, delta: tf.Tensor) -> tf.T
     """J Jᵀ, [b·k, b·k], from the columns of a few units at a time; `a` and `delta` are those of the part, cast."""
     n_out, n_units = delta.shape[1], delta.shape[-1]
     n_rows = tf.shape(a)[0] * n_out
-    at_once = max(1, COLUMNS_AT_ONCE // a.shape[-1])
+    at_once = min(max(1, COLUMNS_AT_ONCE // a.shape[-1]), n_units)
 
     def add(start: tf.Tensor, gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        some = delta[..., start : start + at_once]
+        first = tf.minimum(start, n_units - at_once)  # the last units come with some that were there before
+        new = tf.cast(tf.range(at_once) + first >= start, a.dtype)
+        units = tf.gather(delta, first + tf.range(at_once), axis=3) * new
         if part.kernel is not None:
-            columns = tf.einsum("bpi,bkpo->bkio", a, some)
-            columns = tf.reshape(columns, [n_rows, a.shape[-1] * tf.shape(some)[-1]])
+            columns = tf.reshape(tf.einsum("bpi,bkpo->bkio", a, units), [n_rows, a.shape[-1] * at_once])
             gram += tf.matmul(columns, columns, transpose_b=True)
         if part.bias is not None:
-            columns = tf.reshape(tf.reduce_sum(some, axis=2), [n_rows, tf.shape(some)[-1]])
+            columns = tf.reshape(tf.reduce_sum(units, axis=2), [n_rows, at_once])
             gram += tf.matmul(columns, columns, transpose_b=True)
         return start + at_once, gram
 
     start = (tf.constant(0), tf.zeros([n_rows, n_rows], a.dtype))
     return tf.while_loop(lambda start, gram: start < n_units, add, start)[1]
+
+
+def some(tensor: tf.Tensor, first: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
+    """`number` rows of a tensor, from row `first` on; their number is known wherever `number` is one."""
+    inner = tensor.shape[1:]
+    rows = tf.slice(tensor, [first, *[0] * inner.rank], [number, *[-1] * inner.rank])
+    return tf.ensure_shape(rows, [None if tf.is_tensor(number) else number, *inner])
 
 
 def disjoint(parts: Sequence[Part], dtype: tf.DType, n_out: int) -> list[Part]:

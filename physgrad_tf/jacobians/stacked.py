@@ -13,7 +13,7 @@ import tensorflow as tf
 from physgrad_tf import validation
 from physgrad_tf.jacobians.kind import Kind, fitting_kind
 from physgrad_tf.jacobians.layerwise import layer_parts, layer_parts_in_chunks
-from physgrad_tf.jacobians.parts import Blocks, Part
+from physgrad_tf.jacobians.parts import Blocks, Part, gram_of_blocks
 from physgrad_tf.jacobians.weights import flatten_weights
 
 #: How many entries of J `StackedJacobian.weight_gram` forms at a time, unless one sample has more.
@@ -226,10 +226,13 @@ class StackedJacobian:
             dtype: what to compute in; None is the dtype of J. float64 keeps what squaring would lose.
         """
         dtype = dtype or self.dtype
-        if self.kind == "kernel":
-            return tf.add_n([part.gram(dtype) for part in self.parts])
-        blocks = [block for part in self.parts for block in part.blocks(dtype).values()]
-        return tf.add_n([tf.matmul(block, block, transpose_b=True) for block in blocks])
+        total = None
+        for part in self.parts:
+            # One after the other: side by side they would all be in memory at a time.
+            with tf.control_dependencies([] if total is None else [total]):
+                products = part.gram(dtype) if self.kind == "kernel" else gram_of_blocks(part.blocks(dtype))
+            total = products if total is None else total + products
+        return total
 
     def weight_gram(self, dtype: tf.DType | None = None) -> tf.Tensor:
         """JᵀJ, [n_weights, n_weights]: the smaller of the two products where there are more rows than weights.
@@ -240,15 +243,20 @@ class StackedJacobian:
             dtype: as in `gram`.
         """
         dtype, n_weights, n_out = dtype or self.dtype, self.n_weights, self.parts[0].n_out
-        n_samples = self.parts[0].n_samples
+        n_samples: int | tf.Tensor = self.parts[0].n_samples if self.n_rows is None else self.n_rows // n_out
         at_once = max(1, ENTRIES_AT_ONCE // (n_out * n_weights))
+        at_once = tf.minimum(at_once, n_samples) if self.n_rows is None else min(at_once, n_samples)
 
         def add(start: tf.Tensor, gram: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = dataclasses.replace(self, parts=tuple(part.samples(start, start + at_once) for part in self.parts))
-            some = rows.to_dense(dtype)
+            first = tf.minimum(start, n_samples - at_once)  # the last samples come with some that were there before
+            new = tf.cast(tf.range(at_once) + first >= start, dtype)
+            rows = dataclasses.replace(self, parts=tuple(part.samples(first, at_once) for part in self.parts))
+            some = rows.to_dense(dtype) * tf.repeat(new, n_out)[:, tf.newaxis]
             return start + at_once, gram + tf.matmul(some, some, transpose_a=True)
 
-        start = (tf.constant(0), tf.zeros([n_weights, n_weights], dtype))
+        # A zero that only the run knows: TensorFlow would store a constant of this size with the graph, used or not.
+        zero = tf.cast(tf.minimum(self.parts[0].n_samples, 0), dtype)
+        start = (tf.constant(0), tf.fill([n_weights, n_weights], zero))
         return tf.while_loop(lambda start, gram: start < n_samples, add, start)[1]
 
     def transpose_matvec(self, w: Any) -> tf.Tensor:

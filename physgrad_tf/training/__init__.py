@@ -16,11 +16,12 @@ For scans over many small networks, `stack_networks` makes one model of them and
 from physgrad_tf.training.closed_loop import ClosedLoop
 from physgrad_tf.training.differentiable_physics import DifferentiablePhysics
 from physgrad_tf.training.half_squared_error import HalfSquaredError
+from physgrad_tf.training.jacobian_size import JacobianSize
 from physgrad_tf.training.network_stack import stack_networks, take_from_stack, train_stack
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.scale_invariant_physics import ScaleInvariantPhysics
 from physgrad_tf.training.solvers import GaussNewtonSolver, SaddleFreeNewtonSolver
-from physgrad_tf.training.spectral_model import JacobianSize, SpectralModel
+from physgrad_tf.training.spectral_model import SpectralModel
 
 __all__ = [
     "ClosedLoop",

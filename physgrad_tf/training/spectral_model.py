@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,26 +16,10 @@ from physgrad_tf.jacobians import StackedJacobian, unflatten_weights
 from physgrad_tf.jacobians.kind import Kind, fitting_kind
 from physgrad_tf.jacobians.tapping import everything_below
 from physgrad_tf.training.guard import stop_unless_finite
+from physgrad_tf.training.jacobian_size import MOST_SAMPLES, JacobianSize, StepCost, in_words, route
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.replicas import gathered, n_replicas, share_of_loss, summed
 from physgrad_tf.training.structure import columns
-
-
-@dataclasses.dataclass(frozen=True)
-class JacobianSize:
-    """How large the stacked Jacobian of a batch is.
-
-    Attributes:
-        n_rows: batch·n_out.
-        n_weights: the number of trainable weights.
-        n_bytes: of the matrix in float64, in which it is decomposed.
-        kind: how it is computed, "reverse", "layerwise" or "kernel"; the last one never forms the matrix.
-    """
-
-    n_rows: int
-    n_weights: int
-    n_bytes: int
-    kind: str
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -85,15 +69,18 @@ class SpectralModel(PhysicsModel):
             "reverse" if the network does not treat samples one by one (Dropout, BatchNormalization), "kernel" if most
             weights belong to Dense layers and plain convolutions, and else "layerwise"; `jacobian_size` tells which.
             The first is told by the layers, and by two small batches of random inputs when a step is traced.
-        max_jacobian_bytes: J in float64 may not be larger; nor, where J is never formed, J Jᵀ or JᵀJ.
+        max_jacobian_bytes: a batch whose step takes more memory is refused, see `jacobian_size`; for that the making
+            of J is traced once more. None asks nothing and refuses nothing.
         samples_at_once: the simulation of how many samples, n_out times each, is kept in memory at a time; None takes
-            the whole batch at once. The step is the same. Not used by "reverse".
+            the whole batch at once, "auto" as many as keep the step below `max_jacobian_bytes`. The step is the same.
+            Not used by "reverse".
         **options: passed on to `keras.Model`.
 
     Raises:
         TypeError: as `PhysicsModel`, or if a number is not a number.
-        ValueError: if `rcond` is not in [0, 1), or `mode` or `jacobian` is unknown. When trained: if J is larger than
-            `max_jacobian_bytes`, or there are regularisers or other losses.
+        ValueError: if `rcond` is not in [0, 1), `mode` or `jacobian` is unknown, or `samples_at_once` is "auto" without
+            a limit. When trained: if a step takes more than `max_jacobian_bytes`, or there are regularisers or other
+            losses.
     """
 
     training_only = ("rank", "sigma_max", "sigma_min", "step_norm")
@@ -106,8 +93,8 @@ class SpectralModel(PhysicsModel):
         rcond: float = 1e-6,
         mode: Literal["truncate", "clamp"] = "truncate",
         jacobian: Literal["auto", "kernel", "layerwise", "reverse"] = "auto",
-        max_jacobian_bytes: int = 2**31,
-        samples_at_once: int | None = None,
+        max_jacobian_bytes: int | None = 2**31,
+        samples_at_once: int | Literal["auto"] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, simulator, **options)
@@ -120,10 +107,16 @@ class SpectralModel(PhysicsModel):
         if jacobian not in ("auto", "kernel", "layerwise", "reverse"):
             raise ValueError(f'jacobian must be "auto", "kernel", "layerwise" or "reverse", got {jacobian!r}.')
         self.jacobian = jacobian
-        self.max_jacobian_bytes = validation.count("max_jacobian_bytes", max_jacobian_bytes, minimum=1)
+        self.max_jacobian_bytes = max_jacobian_bytes
+        if max_jacobian_bytes is not None:
+            validation.count("max_jacobian_bytes", max_jacobian_bytes, minimum=1)
         self.samples_at_once = samples_at_once
-        if samples_at_once is not None:
+        if samples_at_once == "auto":
+            if max_jacobian_bytes is None:
+                raise ValueError('samples_at_once="auto" needs max_jacobian_bytes, got None.')
+        elif samples_at_once is not None:
             validation.count("samples_at_once", samples_at_once, minimum=1)
+        self._costs: dict[Any, StepCost] = {}
         self._spectrum = {name: keras.metrics.Mean(name=name, dtype=self.compute_dtype) for name in self.training_only}
 
     def compile(self, optimizer: Any = None, loss: Any = "mse", jit_compile: Any = False, **options: Any) -> None:
@@ -149,19 +142,46 @@ class SpectralModel(PhysicsModel):
         }
 
     def jacobian_size(self, inputs: Any) -> JacobianSize:
-        """The size of J for a batch of inputs; nothing is computed but shapes.
+        """The size of J for a batch of inputs, and what a step takes; nothing is computed but shapes.
 
         Args:
             inputs: one batch, as the network takes it.
 
         Returns:
-            Rows, weights and bytes.
+            Rows, weights, kind, route, peak memory and operations.
         """
         self(inputs)  # builds the network
-        y = tf.function(self.call, autograph=False).get_concrete_function(inputs).structured_outputs
-        n_rows = sum(math.prod(leaf.shape) for leaf in keras.tree.flatten(y))
-        n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
-        return JacobianSize(n_rows, n_weights, 8 * n_rows * n_weights, self.kind(inputs))
+        kind, n_samples = self.kind(inputs), len(keras.tree.flatten(inputs)[0])
+        cost = self.cost(kind, inputs)
+        n_rows, n_weights = n_samples * cost.n_out, cost.n_weights
+        return JacobianSize(
+            n_rows,
+            n_weights,
+            8 * n_rows * n_weights,
+            kind,
+            route(n_rows, n_weights, self.rcond),
+            cost.memory(n_samples, self.at_once(kind, inputs, n_samples)),
+            cost.operations(n_samples),
+        )
+
+    def cost(self, kind: Kind, inputs: Any) -> StepCost:
+        """What a step with a Jacobian of this `kind` takes for any number of samples like `inputs`."""
+        specs = [(tuple(leaf.shape[1:]), str(leaf.dtype)) for leaf in keras.tree.flatten(inputs)]
+        key = (kind, tuple(specs), tuple(variable.path for variable in self.trainable_variables))
+        if key not in self._costs:
+            with self.naming_the_simulator():
+                self._costs[key] = StepCost(
+                    lambda inputs: self.stacked_jacobian(kind, inputs, None)[0], self.spectral_step, inputs, kind
+                )
+        return self._costs[key]
+
+    def at_once(self, kind: Kind, inputs: Any, n_samples: int | None) -> int | None:
+        """The copies of how many samples are made at a time; `n_samples` is None where it is not known."""
+        if kind == "reverse" or self.samples_at_once is None:
+            return None
+        if isinstance(self.samples_at_once, str):  # "auto", which needs a limit
+            return self.cost(kind, inputs).at_once_that_fits(n_samples, int(self.max_jacobian_bytes or 0))
+        return self.samples_at_once
 
     def kind(self, inputs: Any = None) -> Kind:
         """How J is computed: the argument `jacobian`, or what "auto" makes of it for a batch of `inputs`.
@@ -175,9 +195,10 @@ class SpectralModel(PhysicsModel):
         kind = self.kind(inputs)
         if self._xla and kind != "reverse":
             refuse_rolled(self.network)
-        with tf.control_dependencies(self.refuse_large(target, kind)):
+        at_once, checks = self.refuse_large(kind, inputs)
+        with tf.control_dependencies(checks):
             inputs = keras.tree.map_structure(tf.identity, inputs)
-        differentiate: Callable[..., Any] = functools.partial(self.differentiate, kind)
+        differentiate: Callable[..., Any] = functools.partial(self.differentiate, kind, at_once)
         differentiate = differentiate if kind == "reverse" else self.through_xla(differentiate)
         share = share_of_loss(self.loss, target, sample_weight)
         with self.naming_the_simulator():
@@ -199,13 +220,7 @@ class SpectralModel(PhysicsModel):
             stacked = tf.nest.map_structure(tf.identity, stacked)
         # Every device takes the step of the whole batch, and hands over its part of it.
         stacked, gradient = tf.nest.map_structure(gathered, stacked), gathered(gradient)
-        found = spectral.spectral_step(
-            stacked if self.rcond >= spectral.SMALLEST_GRAM_RCOND else stacked.to_dense(tf.float64),
-            gradient,
-            self.exponent,
-            rcond=self.rcond,
-            mode=self.mode,
-        )
+        found = self.spectral_step(stacked, gradient)
         parts = unflatten_weights(found.step / n_replicas(), self.trainable_variables)
         parts = [tf.cast(part, variable.dtype) for part, variable in zip(parts, self.trainable_variables, strict=True)]
         parts = stop_unless_finite(
@@ -220,43 +235,35 @@ class SpectralModel(PhysicsModel):
             metric.update_state(tf.cast(value, metric.dtype))
         return x, y
 
+    def spectral_step(self, stacked: StackedJacobian, gradient: tf.Tensor) -> spectral.SpectralStep:
+        """V f(Σ) Uᵀ `gradient` of a stacked Jacobian, by the route that `rcond` asks for."""
+        return spectral.spectral_step(
+            stacked if self.rcond >= spectral.SMALLEST_GRAM_RCOND else stacked.to_dense(tf.float64),
+            gradient,
+            self.exponent,
+            rcond=self.rcond,
+            mode=self.mode,
+        )
+
     def differentiate(
-        self, kind: Kind, inputs: Any, target: tf.Tensor, sample_weight: Any, share: tf.Tensor | None
+        self,
+        kind: Kind,
+        at_once: int | None,
+        inputs: Any,
+        target: tf.Tensor,
+        sample_weight: Any,
+        share: tf.Tensor | None,
     ) -> tuple[StackedJacobian, tf.Tensor, tf.Tensor, tf.Tensor]:
         """The stacked Jacobian of this `kind`, ∂L/∂y as one vector, x and y for `inputs` and y* = `target`.
 
         On several devices `share` makes ∂L/∂y that of the whole batch, see `replicas.share_of_loss`. With weights w =
-        `sample_weight`, row and gradient are √w J and ∂L/∂y / √w, whose product is the gradient ∂L/∂θ.
+        `sample_weight`, row and gradient are √w J and ∂L/∂y / √w, whose product is the gradient ∂L/∂θ. The copies of
+        `at_once` samples are in memory at a time, of all if it is None.
 
         Raises:
             ValueError: if there are regularisers or other losses that do not come from y, or y carries a mask.
         """
-        found: list[tuple[tf.Tensor, tf.Tensor]] = []
-
-        def outputs(inputs: Any) -> tf.Tensor:
-            x = self.network(inputs, training=True)
-            y = self.simulate(x, inputs)
-            if any(getattr(leaf, "_keras_mask", None) is not None for leaf in keras.tree.flatten(y)):
-                raise ValueError(
-                    "y carries a mask of Keras, and SpectralModel has no place for one. Let the loss leave these "
-                    "outputs out by sample_weight, of the shape of y or [batch]."
-                )
-            found.append((x, y))
-            return columns(y)
-
-        if kind == "reverse":
-            stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
-            x, y = found[0]
-        elif self.samples_at_once is None:
-            stacked = self.make_parts(kind, outputs, inputs)
-            # `outputs` ran last on n_out copies of every sample; with x and y of the first copies, nothing but a shape
-            # is needed of the run on the samples themselves, so that it is neither compiled nor executed.
-            n_out = columns(found[-1][1]).shape[1]
-            x, y = keras.tree.map_structure(lambda leaf: leaf[::n_out], found[-1])
-        else:
-            outputs(inputs)  # for x and y: in chunks the whole batch is never seen at once
-            x, y = found[0]
-            stacked = self.make_parts(kind, outputs, inputs)
+        stacked, x, y = self.stacked_jacobian(kind, inputs, at_once)
         if self.losses:
             raise ValueError(
                 "regularisers and add_loss do not depend on y, so that SpectralModel cannot take them into its step: "
@@ -273,37 +280,89 @@ class SpectralModel(PhysicsModel):
             stacked, gradient = stacked.scaled_rows(root), tf.math.divide_no_nan(gradient, root)
         return stacked, gradient, x, y
 
-    def make_parts(self, kind: Kind, outputs: Callable[[Any], tf.Tensor], inputs: Any) -> StackedJacobian:
-        """The stacked Jacobian of `outputs` at `inputs`, "kernel" or "layerwise" as `kind` says."""
-        make = StackedJacobian.kernel if kind == "kernel" else StackedJacobian.layerwise
-        return make(self.network, outputs, inputs, self.samples_at_once)
-
-    def refuse_large(self, target: tf.Tensor, kind: Kind) -> list[tf.Operation]:
-        """Raise if J of this `kind` for y* = `target` is too large, or return the check for a batch of unknown size.
+    def stacked_jacobian(
+        self, kind: Kind, inputs: Any, at_once: int | None
+    ) -> tuple[StackedJacobian, tf.Tensor, tf.Tensor]:
+        """The stacked Jacobian of this `kind`, x and y for `inputs`.
 
         Raises:
-            ValueError: if it is too large.
+            ValueError: if y carries a mask.
         """
-        n_weights = sum(math.prod(weight.shape) for weight in self.trainable_variables)
-        never_formed = kind == "kernel" and self.rcond >= spectral.SMALLEST_GRAM_RCOND
-        matrix, way_out = ("J Jᵀ", "") if never_formed else ("the Jacobian", 'jacobian="kernel" with rcond ≥ 1e-7, ')
-        entries = self.max_jacobian_bytes // 8
-        if never_formed and n_weights**2 <= entries:
-            return []  # with more rows than weights, JᵀJ is taken
-        limit = math.isqrt(entries) if never_formed else entries // n_weights
+        found: list[tuple[tf.Tensor, tf.Tensor]] = []
+
+        def outputs(inputs: Any) -> tf.Tensor:
+            x = self.network(inputs, training=True)
+            y = self.simulate(x, inputs)
+            if any(getattr(leaf, "_keras_mask", None) is not None for leaf in keras.tree.flatten(y)):
+                raise ValueError(
+                    "y carries a mask of Keras, and SpectralModel has no place for one. Let the loss leave these "
+                    "outputs out by sample_weight, of the shape of y or [batch]."
+                )
+            found.append((x, y))
+            return columns(y)
+
+        if kind == "reverse":
+            stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
+            return stacked, *found[0]
+        make = StackedJacobian.kernel if kind == "kernel" else StackedJacobian.layerwise
+        if at_once is None:
+            stacked = make(self.network, outputs, inputs)
+            # `outputs` ran last on n_out copies of every sample; with x and y of the first copies, nothing but a shape
+            # is needed of the run on the samples themselves, so that it is neither compiled nor executed.
+            n_out = columns(found[-1][1]).shape[1]
+            x, y = keras.tree.map_structure(lambda leaf: leaf[::n_out], found[-1])
+            return stacked, x, y
+        outputs(inputs)  # for x and y: in portions the whole batch is never seen at once
+        x, y = found[0]
+        return make(self.network, outputs, inputs, at_once), x, y
+
+    def refuse_large(self, kind: Kind, inputs: Any) -> tuple[int | None, list[tf.Operation]]:
+        """Raise if a step for these `inputs` takes too much memory, or return the check for a batch of unknown size.
+
+        Returns:
+            The copies of how many samples to make at a time, None for all, and the check.
+
+        Raises:
+            ValueError: if it takes too much.
+        """
+        limit = self.max_jacobian_bytes
+        if limit is None:
+            return self.at_once(kind, inputs, None), []
+        leaf = keras.tree.flatten(inputs)[0]
+        known = leaf.shape[0] if n_replicas() == 1 else None
+        try:
+            cost = self.cost(kind, inputs)
+        except ValueError:
+            raise
+        except Exception as error:
+            if not tf.executing_eagerly():
+                raise
+            warnings.warn(  # code that only runs eagerly, such as a simulator that asks for x.numpy()
+                f"network and simulator cannot be traced ({type(error).__name__}: {error}), so that nobody knows what "
+                "a step takes. max_jacobian_bytes=None asks nothing.",
+                stacklevel=2,
+            )
+            return 1 if self.samples_at_once == "auto" else self.samples_at_once, []
+        at_once = self.at_once(kind, inputs, known)
+        if known is not None and (not known or cost.memory(known, at_once) <= limit):
+            return at_once, []
+        most = cost.samples_that_fit(limit, at_once)
+        if known is None and most == MOST_SAMPLES:
+            return at_once, []
+        way_out = [f"Take a smaller batch_size, of at most {most}" if most else "Take fewer outputs per sample"]
+        if kind != "reverse" and self.samples_at_once is None and cost.samples_that_fit(limit, 1) > most:
+            way_out.append('samples_at_once="auto"')
+        if kind == "reverse" or self.rcond < spectral.SMALLEST_GRAM_RCOND:
+            way_out.append('jacobian="kernel" with rcond ≥ 1e-7')
         message = (
-            f"{matrix} of this batch, with one row per output of a sample and {n_weights} weights, is larger in "
-            f"float64 than max_jacobian_bytes = {self.max_jacobian_bytes}. Take a smaller batch_size, fewer outputs, "
-            f"{way_out}or raise max_jacobian_bytes. Its rows:"
+            f"a step for this batch, with J by {kind!r} and {cost.n_weights} weights, "
+            f"takes more memory than max_jacobian_bytes = {limit}. {', '.join(way_out)}, or raise max_jacobian_bytes "
+            "(jacobian_size tells)."
         )
-        shape = columns(target).shape
-        if shape.is_fully_defined() and n_replicas() == 1:
-            n_rows = math.prod(shape)
-            if n_rows > limit:
-                raise ValueError(f"{message} {n_rows}.")
-            return []
-        n_rows = summed(tf.size(columns(target)))
-        return [tf.debugging.Assert(n_rows <= limit, [message, n_rows])]
+        if known is not None:
+            raise ValueError(f"{message} It takes about {in_words(cost.memory(known, at_once))}. Its samples: {known}.")
+        n_samples = summed(tf.shape(leaf)[0])
+        return at_once, [tf.debugging.Assert(n_samples <= most, [message, "Its samples:", n_samples])]
 
 
 def refuse_rolled(network: keras.Layer) -> None:

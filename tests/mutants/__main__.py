@@ -36,6 +36,8 @@ NEAR = {
     "training/closed_loop": "test_closed_loop",
     "training/replicas": "test_several_devices",
     "training/precision": "test_precision",
+    "training/traced_cost": "test_traced_cost",
+    "training/jacobian_size": "test_traced_cost test_spectral_model",
     "training/": "test_training test_precision test_several_tensors",
     "validation": "test_validation",
 }

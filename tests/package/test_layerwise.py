@@ -220,16 +220,17 @@ def test_it_stores_less_than_the_matrix_and_tells(rng):
 
 @pytest.mark.parametrize("name", ["dense", "dense on rank 3", "convolution 2d", "tied kernels"])
 @pytest.mark.parametrize("by_pairs", [True, False])
-def test_both_ways_to_the_kernel_and_its_chunks(name, by_pairs, rng, monkeypatch):
-    """Pairs of positions, or columns two at a time; JᵀJ one sample at a time: the same sums."""
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_both_ways_to_the_kernel_and_its_portions(name, by_pairs, at_once, rng, monkeypatch):
+    """Pairs of positions, or columns of a few units; JᵀJ of a few samples, 3 of 5 among them: the same sums."""
     network = NETWORKS[name]()
-    inputs = batch_for(network, rng)
+    inputs = batch_for(network, rng, 5)
     found = StackedJacobian.kernel(network, lambda inputs: physics(network(inputs)), inputs)
     dense = found.to_dense().numpy()
     size = np.abs(dense).max() ** 2
-    monkeypatch.setattr(parts, "COLUMNS_AT_ONCE", 2)
+    monkeypatch.setattr(parts, "COLUMNS_AT_ONCE", at_once * found.parts[0].tensors[0].shape[-1])
     monkeypatch.setattr(parts, "pairs_are_cheaper", lambda *sizes: by_pairs)
-    monkeypatch.setattr(stacked, "ENTRIES_AT_ONCE", 1)
+    monkeypatch.setattr(stacked, "ENTRIES_AT_ONCE", at_once * dense.shape[1] * found.n_rows // 5)
     np.testing.assert_allclose(found.gram(), dense @ dense.T, rtol=1e-10, atol=1e-12 * size)
     np.testing.assert_allclose(found.weight_gram(), dense.T @ dense, rtol=1e-10, atol=1e-12 * size)
 

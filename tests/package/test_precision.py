@@ -80,6 +80,7 @@ def test_a_float64_network_trains_to_the_end_of_float64(loss, data):
     assert model.predict(data[:2], verbose=0).dtype == np.float64
 
 
+@pytest.mark.filterwarnings("ignore:network and simulator cannot be traced")
 def test_targets_and_inputs_are_not_rounded(make, data):
     seen = {}
 

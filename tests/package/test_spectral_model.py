@@ -1,5 +1,7 @@
 """The spectral model: its step against one written out with numpy's SVD, and the whole Keras contract."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -273,37 +275,102 @@ def test_an_output_of_higher_rank_and_frozen_weights(data):
     assert history["loss"][-1] < history["loss"][0]
     np.testing.assert_array_equal(model.network.layers[0].kernel, frozen)
     size = model.jacobian_size(data)
-    assert size == training.JacobianSize(80, 18, 80 * 18 * 8, "kernel")
+    assert (size.n_rows, size.n_weights, size.n_bytes, size.kind, size.route) == (80, 18, 80 * 18 * 8, "kernel", "JᵀJ")
 
 
-def test_the_size_of_the_jacobian_and_its_limit(data):
-    model = new_model(jacobian="layerwise", max_jacobian_bytes=32 * N_WEIGHTS * 8)
-    expected = training.JacobianSize(32, N_WEIGHTS, 32 * N_WEIGHTS * 8, "layerwise")
-    assert model.jacobian_size(data[:16]) == expected
+def test_the_size_of_a_step_is_told(data):
+    for kind, rcond, route in (("kernel", 1e-6, "J Jᵀ"), ("layerwise", 1e-6, "J Jᵀ"), ("reverse", 1e-9, "J")):
+        model = new_model(jacobian=kind, rcond=rcond)
+        few, many = model.jacobian_size(data[:4]), model.jacobian_size(data[:16])
+        assert (many.n_rows, many.n_weights, many.n_bytes) == (32, N_WEIGHTS, 32 * N_WEIGHTS * 8)
+        assert (many.kind, many.route) == (kind, route)
+        decomposed = 8 * (32 * N_WEIGHTS if route == "J" else 32**2)
+        assert 2 * decomposed < many.peak_bytes < 40 * decomposed
+        assert 4 * few.peak_bytes < 1.2 * many.peak_bytes < 16 * 1.2 * few.peak_bytes
+        assert many.n_operations > (4 * N_WEIGHTS**2 * 32 if route == "J" else 9 * 32**3)
+    assert new_model(jacobian="kernel").jacobian_size(data).route == "JᵀJ"  # 80 rows, 42 weights
+
+
+@pytest.mark.parametrize("kind", ["kernel", "layerwise", "reverse"])
+def test_a_step_that_takes_more_than_the_limit_is_refused_with_the_way_out(kind, data):
+    """At tracing if the batch is known, when it runs if not; and the number of samples that it names fits."""
+    limit = new_model(jacobian=kind).jacobian_size(data[:16]).peak_bytes
+    way_out = "rcond ≥ 1e-7" if kind == "reverse" else "Take a smaller batch_size, of at most"
+    model = new_model(jacobian=kind, max_jacobian_bytes=limit)
     model.compile()
-    model.fit(data, data, batch_size=16, verbose=0)
+    model.fit(data[:12], data[:12], batch_size=12, verbose=0)
     before = weights_of(model)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)larger in float64.*Take a smaller batch_size"):
-        model.fit(data, data, batch_size=17, verbose=0)
-    model.compile(run_eagerly=True)
-    with pytest.raises(ValueError, match=r"than max_jacobian_bytes = 10752.*Its rows: 34"):
-        model.train_on_batch(data[:17], data[:17])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"(?s)max_jacobian_bytes = {limit}.*{way_out}.*40"):
+        model.fit(data, data, batch_size=40, verbose=0)
+    model.compile()
+    known = tf.data.Dataset.from_tensors((data[:20], data[:20]))
+    with pytest.raises(ValueError, match=rf"(?s){way_out}.*It takes about .*Its samples: 20") as refused:
+        model.fit(known, shuffle=False, verbose=0)
     assert not moved(model, before).any()
+    most = int(re.search(r"of at most (\d+)", str(refused.value)).group(1))
+    assert 13 <= most <= 16
+    model.fit(data[:most], data[:most], batch_size=most, verbose=0)
+    assert moved(model, before).all()
 
 
-def test_without_the_jacobian_only_the_smaller_gram_matrix_counts(data):
-    """42 weights: the kernel kind fits where J does not, up to a J Jᵀ of the limit, or to any number of rows by JᵀJ."""
-    for limit, fits, too_many in ((8 * 40**2, 20, 21), (8 * N_WEIGHTS**2, 40, None)):
-        model = new_model(jacobian="kernel", max_jacobian_bytes=limit)
-        model.compile(run_eagerly=True)
-        model.train_on_batch(data[:fits], data[:fits])
-        if too_many is not None:
-            with pytest.raises(ValueError, match=r"J Jᵀ of this batch.*Its rows: 42"):
-                model.train_on_batch(data[:too_many], data[:too_many])
-    model = new_model(jacobian="kernel", rcond=0.0, max_jacobian_bytes=8 * N_WEIGHTS**2)
+def test_no_limit_asks_nothing(data, monkeypatch):
+    monkeypatch.setattr(training.SpectralModel, "cost", None)
+    model = new_model(max_jacobian_bytes=None)
+    model.compile()
+    model.fit(data, data, verbose=0)
+
+
+def test_a_simulator_that_only_runs_eagerly_is_trained_with_a_warning(data):
+    def simulate(x):
+        print("largest x:", np.max(x.numpy()))
+        return x**2
+
+    model = new_model(simulator=simulate)
     model.compile(run_eagerly=True)
-    with pytest.raises(ValueError, match=r'the Jacobian of this batch.*jacobian="kernel" with rcond ≥ 1e-7'):
+    with pytest.warns(UserWarning, match="cannot be traced .AttributeError.*max_jacobian_bytes=None asks nothing"):
         model.train_on_batch(data, data)
+    with pytest.raises(AttributeError, match="numpy"):
+        model.jacobian_size(data)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_samples_at_once_auto_keeps_below_the_limit_and_takes_the_same_step(known, data):
+    """A simulator that holds a lot of every sample: a small part of the batch at a time, or all of it."""
+
+    def simulate(x):
+        wide = tf.tanh(x[:, :, tf.newaxis] * tf.linspace(0.5, 1.0, 3000))
+        return tf.reduce_mean(tf.sin(wide), axis=2)
+
+    whole = new_model(simulator=simulate, max_jacobian_bytes=None)
+    cost = whole.jacobian_size(data).peak_bytes
+    moves = []
+    for limit in (None, cost // 3, 10 * cost):
+        options = {} if limit is None else {"samples_at_once": "auto", "max_jacobian_bytes": limit}
+        model = new_model(simulator=simulate, **options)
+        model.compile(loss="mse")
+        rows = tf.data.Dataset.from_tensors((data, data)) if known else tf.data.Dataset.from_tensor_slices((data, data))
+        before = weights_of(model)
+        model.fit(rows if known else rows.batch(40), shuffle=False, verbose=0)
+        moves.append(np.concatenate([(a - b).ravel() for a, b in zip(weights_of(model), before, strict=True)]))
+        if limit is not None:
+            assert model.jacobian_size(data).peak_bytes <= limit
+            at_once = model.at_once("kernel", data, 40 if known else None)
+            assert at_once is None or (at_once < 40) == (limit < cost)
+    for other in moves[1:]:
+        assert_close(other, moves[0], rtol=1e-3)
+    with pytest.raises(tf.errors.InvalidArgumentError if not known else ValueError, match=r"samples_at_once=.*auto"):
+        model = new_model(simulator=simulate, max_jacobian_bytes=cost // 3)
+        model.compile()
+        model.fit(rows if known else rows.batch(40), shuffle=False, verbose=0)
+
+
+def test_the_matrix_of_all_weights_is_no_constant_of_the_graph():
+    """With a batch of unknown size JᵀJ is in the graph, though not computed: as a constant it would take 77 GB here."""
+    layers = [keras.layers.Dense(49_000, "tanh"), keras.layers.Dense(1)]
+    model = training.SpectralModel(keras.Sequential([keras.Input((1,)), *layers]), lambda x: x)
+    model.compile(jit_compile=False)
+    x = np.array([[0.5], [1.0], [1.5]], np.float32)
+    assert np.isfinite(model.fit(x, x, batch_size=2, verbose=0).history["loss"]).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}])
