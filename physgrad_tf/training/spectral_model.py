@@ -152,7 +152,7 @@ class SpectralModel(PhysicsModel):
         """
         self(inputs)  # builds the network
         kind, n_samples = self.kind(inputs), len(keras.tree.flatten(inputs)[0])
-        cost = self.cost(kind, inputs)
+        cost = self._step_cost(kind, inputs)
         n_rows, n_weights = n_samples * cost.n_out, cost.n_weights
         return JacobianSize(
             n_rows,
@@ -160,11 +160,11 @@ class SpectralModel(PhysicsModel):
             8 * n_rows * n_weights,
             kind,
             route(n_rows, n_weights, self.rcond),
-            cost.memory(n_samples, self.at_once(kind, inputs, n_samples)),
+            cost.memory(n_samples, self._at_once(kind, inputs, n_samples)),
             cost.operations(n_samples),
         )
 
-    def cost(self, kind: Kind, inputs: Any) -> StepCost:
+    def _step_cost(self, kind: Kind, inputs: Any) -> StepCost:
         """What a step with a Jacobian of this `kind` takes for any number of samples like `inputs`."""
         specs = [(tuple(leaf.shape[1:]), str(leaf.dtype)) for leaf in keras.tree.flatten(inputs)]
         key = (kind, tuple(specs), tuple(variable.path for variable in self.trainable_variables))
@@ -175,12 +175,12 @@ class SpectralModel(PhysicsModel):
                 )
         return self._costs[key]
 
-    def at_once(self, kind: Kind, inputs: Any, n_samples: int | None) -> int | None:
+    def _at_once(self, kind: Kind, inputs: Any, n_samples: int | None) -> int | None:
         """The copies of how many samples are made at a time; `n_samples` is None where it is not known."""
         if kind == "reverse" or self.samples_at_once is None:
             return None
         if isinstance(self.samples_at_once, str):  # "auto", which needs a limit
-            return self.cost(kind, inputs).at_once_that_fits(n_samples, int(self.max_jacobian_bytes or 0))
+            return self._step_cost(kind, inputs).at_once_that_fits(n_samples, int(self.max_jacobian_bytes or 0))
         return self.samples_at_once
 
     def kind(self, inputs: Any = None) -> Kind:
@@ -327,11 +327,11 @@ class SpectralModel(PhysicsModel):
         """
         limit = self.max_jacobian_bytes
         if limit is None:
-            return self.at_once(kind, inputs, None), []
+            return self._at_once(kind, inputs, None), []
         leaf = keras.tree.flatten(inputs)[0]
         known = leaf.shape[0] if n_replicas() == 1 else None
         try:
-            cost = self.cost(kind, inputs)
+            cost = self._step_cost(kind, inputs)
         except ValueError:
             raise
         except Exception as error:
@@ -343,7 +343,7 @@ class SpectralModel(PhysicsModel):
                 stacklevel=2,
             )
             return 1 if self.samples_at_once == "auto" else self.samples_at_once, []
-        at_once = self.at_once(kind, inputs, known)
+        at_once = self._at_once(kind, inputs, known)
         if known is not None and (not known or cost.memory(known, at_once) <= limit):
             return at_once, []
         most = cost.samples_that_fit(limit, at_once)

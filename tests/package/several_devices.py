@@ -55,16 +55,19 @@ LOSSES = {
     "sum": lambda: training.HalfSquaredError("sum"),
     "weighted mean": lambda: keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"),
 }
-#: model, loss, compiled by XLA, weights of samples
-CASES = [(name, "mean", False, False) for name in MODELS]
-CASES += [(name, "mean", True, True) for name in ("gradient", "scale-invariant", "half-inverse, closed loop")]
-CASES += [(name, loss, False, True) for name in ("gradient", "half-inverse") for loss in ("sum", "weighted mean")]
+#: model, loss, compiled by XLA, weights of samples, how many samples
+CASES = [(name, "mean", False, False, N) for name in MODELS]
+CASES += [(name, "mean", True, True, N) for name in ("gradient", "scale-invariant", "half-inverse, closed loop")]
+CASES += [(name, loss, False, True, N) for name in ("gradient", "half-inverse") for loss in ("sum", "weighted mean")]
+CASES += [
+    ("half-inverse, layer by layer", "mean", True, False, 2 * BATCH + 1)
+]  # one device gets none of the last batch
 
 
-def train(strategy, name, loss, xla, weighted):
+def train(strategy, name, loss, xla, weighted, n):
     """The weights after three steps, and all that `fit` and `evaluate` report."""
     rng = np.random.default_rng(3)
-    x, weights = rng.uniform(0.5, 2.0, (N, 2)), rng.uniform(0.0, 2.0, N)
+    x, weights = rng.uniform(0.5, 2.0, (n, 2)), rng.uniform(0.0, 2.0, n)
     with strategy.scope():
         model = MODELS[name]()
         model.compile(keras.optimizers.SGD(0.02, momentum=0.5), LOSSES[loss](), metrics=["mae"], jit_compile=xla)
