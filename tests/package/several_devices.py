@@ -114,7 +114,9 @@ def main(kind, path):
         strategy = tf.distribute.get_strategy()
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
-    found = [train(strategy, *case) for case in CASES]
+    # A process that gets no sample at all is refused: the simulator asks for one at least.
+    cases = [case for case in CASES if case[-1] == N or kind != "two processes"]
+    found = [train(strategy, *case) for case in cases]
     with open(path, "w", encoding="utf-8") as file:
         json.dump({"replicas": strategy.num_replicas_in_sync, "found": found}, file)
 
