@@ -283,7 +283,7 @@ class SpectralModel(PhysicsModel):
     def stacked_jacobian(
         self, kind: Kind, inputs: Any, at_once: int | None
     ) -> tuple[StackedJacobian, tf.Tensor, tf.Tensor]:
-        """The stacked Jacobian of this `kind`, x and y for `inputs`.
+        """The stacked Jacobian of this `kind`, x and y for `inputs`, with the copies of `at_once` samples at a time.
 
         Raises:
             ValueError: if y carries a mask.
@@ -317,7 +317,7 @@ class SpectralModel(PhysicsModel):
         return make(self.network, outputs, inputs, at_once), x, y
 
     def refuse_large(self, kind: Kind, inputs: Any) -> tuple[int | None, list[tf.Operation]]:
-        """Raise if a step for these `inputs` takes too much memory, or return the check for a batch of unknown size.
+        """Raise if a step of this `kind` for `inputs` takes too much memory, or return the check if only the run tells.
 
         Returns:
             The copies of how many samples to make at a time, None for all, and the check.
