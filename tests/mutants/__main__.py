@@ -22,7 +22,7 @@ AT_ONCE = 2
 FAULTS = Path(__file__).with_name("faults.yml")
 #: Tests to begin with, by the start of the file's name.
 NEAR = {
-    "simulators/oscillator": "test_simulators",
+    "simulators/oscillator": "test_simulators test_options",
     "simulators/binding": "test_binding test_training",
     "simulators/": "test_{}",
     "jacobians/pointwise": "test_jacobians",
@@ -30,8 +30,9 @@ NEAR = {
     "jacobians/kind": "test_layerwise test_samples",
     "jacobians/": "test_layerwise test_samples test_stacked_jacobian",
     "spectral_derivative": "test_spectral_derivative",
-    "spectral": "test_spectral test_spectral_step test_spectral_derivative",
-    "updates/": "test_updates test_spectral_derivative",
+    "spectral": "test_options test_spectral test_spectral_step test_spectral_derivative",
+    "updates/": "test_options test_updates test_spectral_derivative",
+    "training/solvers": "test_options test_training",
     "training/spectral_model": "test_spectral_model test_several_devices",
     "training/closed_loop": "test_closed_loop",
     "training/replicas": "test_several_devices",
