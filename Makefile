@@ -78,11 +78,11 @@ execute: $(INSTALLED)
 settings: $(INSTALLED)
 	$(BIN)/python -m book.runs.settings --settings $(SETTINGS) --chapters $(CHAPTERS) $(if $(AGAIN),--again)
 
-# Ratios within one run; no test asserts them.
 # `make mutants ONLY="simulators heat"`: the faults that hold all these words.
 mutants: $(INSTALLED)
 	$(BIN)/python -m tests.mutants $(ONLY)
 
+# Ratios within one run; no test asserts them.
 bench: $(INSTALLED)
 	$(BIN)/python -m book.runs.bench
 
