@@ -172,7 +172,7 @@ def is_linear(layer: keras.Layer) -> bool:
     else:
         plain = False
     # With low-rank adapters the kernel is no variable, but computed from several.
-    return plain and isinstance(layer.kernel, keras.Variable) and getattr(layer, "lora_rank", None) is None
+    return plain and isinstance(layer.kernel, keras.Variable)
 
 
 def is_random(layer: keras.Layer) -> bool:

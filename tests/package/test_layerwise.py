@@ -68,6 +68,11 @@ def tied_kernels():
     return sequential((3,), encoder, Transposed(encoder.kernel))
 
 
+def twice(layer):
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, layers.Dense(2)(layer(layers.Activation("exponential")(layer(inputs)))))
+
+
 def sequential(shape, *parts):
     return keras.Sequential([keras.Input(shape), *parts])
 
@@ -86,6 +91,10 @@ NETWORKS = {
     "convolution 2d": lambda: sequential(
         (6, 7, 2), layers.Conv2D(3, (3, 2), (2, 1), "same", activation="elu"), layers.Conv2D(2, 3), layers.Dense(2)
     ),
+    "convolution 2d with two dilations": lambda: sequential(
+        (5, 6, 2), layers.Conv2D(2, 2, dilation_rate=(1, 3), activation="tanh"), layers.Dense(2)
+    ),
+    "normalisation called twice": lambda: twice(layers.LayerNormalization()),
     "convolution that is replayed": lambda: sequential((6, 2), layers.Conv1D(2, 3, padding="causal"), layers.Dense(1)),
     "normalisation and einsum": lambda: sequential(
         (4, 3), layers.LayerNormalization(), layers.EinsumDense("bti,tio->bto", (4, 2), bias_axes="o")
@@ -287,11 +296,21 @@ def test_permuting_the_batch_permutes_blocks_of_rows(rng):
     np.testing.assert_allclose(mixed.reshape(4, 2, -1), whole.reshape(4, 2, -1)[order], rtol=1e-12, atol=1e-14)
 
 
-def test_rows_that_are_not_finite_are_found(rng):
-    network = sequential((3,), layers.Dense(4, "tanh"), layers.LayerNormalization(), layers.Dense(2))
+@pytest.mark.parametrize("hidden", [[layers.Dense(4, "tanh"), layers.LayerNormalization()], []], ids=["deep", "linear"])
+def test_rows_that_are_not_finite_are_found(hidden, rng):
+    """In a linear network all cotangents are finite, whatever comes in; in physics that divides, no input need be."""
+    network = sequential((3,), *hidden, layers.Dense(2))
     x = rng.normal(size=(4, 3))
     x[2, 0] = np.nan
     found = StackedJacobian.layerwise(network, network, tf.constant(x))
+    np.testing.assert_array_equal(found.finite_rows(), [True] * 4 + [False] * 2 + [True] * 2)
+    x[2, 0] = 0.5
+    poles = tf.constant([[1.0], [1.0], [0.0], [1.0]], x.dtype)
+
+    def divided(inputs):
+        return network(inputs) / tf.repeat(poles, tf.shape(inputs)[0] // 4, axis=0)
+
+    found = StackedJacobian.layerwise(network, divided, tf.constant(x))
     np.testing.assert_array_equal(found.finite_rows(), [True] * 4 + [False] * 2 + [True] * 2)
 
 
@@ -338,6 +357,13 @@ def training_network(*parts):
 def never_called():
     network = sequential((2,), layers.Dense(2))
     return network, lambda inputs: inputs**2
+
+
+@pytest.mark.parametrize(("number", "error"), [(0, ValueError), (-2, ValueError), (2.0, TypeError)])
+def test_portions_of_no_samples_are_refused(number, error, rng):
+    network = sequential((3,), layers.Dense(2))
+    with pytest.raises(error, match="samples_at_once must be"):
+        StackedJacobian.layerwise(network, network, tf.constant(rng.normal(size=(4, 3))), number)
 
 
 @pytest.mark.parametrize(

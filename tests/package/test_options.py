@@ -22,6 +22,23 @@ def test_an_oscillator_with_its_own_stiffness_and_cubic_force(kind, rng):
     assert_close(oscillator.energy(tf.constant(x)), p**2 / 2.0 + 2.0 * q**2 / 2.0 + 0.5 * q**4 / 4.0, rtol=1e-12)
 
 
+def kick_drift_kick(q, p, dt, force):
+    """The scheme, as it is documented; drift, kick, drift is another one of the same order."""
+    middle = p + dt / 2.0 * force(q)
+    end = q + dt * middle
+    return np.stack([end, middle + dt / 2.0 * force(end)], axis=1)
+
+
+def test_leapfrog_is_half_a_kick_a_drift_and_half_a_kick(rng):
+    x, push = rng.uniform(-2.0, 2.0, (4, 2)), rng.normal(size=(4, 1))
+    oscillator = simulators.LeapfrogOscillator(n_steps=1, dt=0.7, stiffness=2.0, cubic=0.5)
+    found = oscillator(tf.constant(x))
+    assert_close(found, kick_drift_kick(*x.T, 0.7, lambda q: -2.0 * q - 0.5 * q**3), 1e-14)
+    pendulum = simulators.PushedPendulum(dt=0.7, gravity=1.5)
+    found = pendulum.step(tf.constant(x), tf.constant(push))
+    assert_close(found, kick_drift_kick(*x.T, 0.7, lambda q: push[:, 0] - 1.5 * np.sin(q)), 1e-14)
+
+
 @pytest.mark.parametrize("mode", ["truncate", "clamp"])
 @pytest.mark.parametrize("exponent", [-1.0, -0.5])
 def test_threshold_and_mode_reach_every_function_of_the_family(mode, exponent, rng):

@@ -134,6 +134,16 @@ def test_clamping_equals_truncation_above_the_threshold_and_is_continuous():
     assert truncated[3] == 0.0
 
 
+@pytest.mark.parametrize("shape", [(2, 60), (60, 2)])
+def test_the_default_threshold_goes_with_the_longer_side(shape):
+    """A singular value of 20ε counts as noise among 60 rows or columns, and not among two."""
+    small = 20 * np.finfo(np.float64).eps
+    matrix = np.zeros(shape)
+    matrix[[0, 1], [0, 1]] = 1.0, small
+    assert_close(spectral.pseudo_inverse(matrix)[1, 1], 0.0)
+    assert_close(spectral.pseudo_inverse(matrix[:2, :2])[1, 1], 1.0 / small)
+
+
 def test_subnormal_singular_values_count_as_zero():
     s = tf.constant([1.0, 1e-39], tf.float32)
     for mode in ("truncate", "clamp"):

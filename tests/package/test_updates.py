@@ -75,6 +75,15 @@ def test_saddle_free_newton_equals_scipy_absolute_hessian(x):
     assert_close(updates.saddle_free_newton(coupled, tf.constant(x), 0.4), expected, rtol=1e-7)
 
 
+@pytest.mark.parametrize("c", [1e-200, 1e-30, 1e30])
+def test_the_unit_of_the_loss_does_not_matter_to_newton(c):
+    """Nor to what counts as singular."""
+    x = tf.constant([[1.0, -2.0], [0.5, 3.0]], tf.float64)
+    loss = lambda x: 2.0 * x[:, 0] ** 2 - x[:, 0] * x[:, 1] - x[:, 1] ** 2 + x[:, 0]  # noqa: E731
+    for rule in (updates.newton, updates.saddle_free_newton):
+        np.testing.assert_allclose(rule(lambda x: c * loss(x), x, 0.5), rule(loss, x, 0.5), rtol=1e-12)
+
+
 def test_saddle_free_newton_descends_where_newton_climbs():
     def saddle(x):
         return x[:, 0] ** 2 - x[:, 1] ** 2 + x[:, 1] ** 4 / 4

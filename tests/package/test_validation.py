@@ -32,6 +32,9 @@ def test_real_numbers(value):
 def test_counts(value):
     assert validation.count("n_steps", value, minimum=1) == 3
     assert type(validation.count("n_steps", value, minimum=1)) is int
+    assert validation.count("n_steps", value, minimum=3) == 3
+    with pytest.raises(ValueError, match="n_steps must be at least 4, got 3"):
+        validation.count("n_steps", value, minimum=4)
 
 
 @pytest.mark.parametrize("value", [True, np.True_, "2", None, np.array([2.0]), tf.constant(2.0), 2.0 + 0.0j])
