@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from book.runs import bench_half_inverse, bench_machines, tables
+from book.runs import bench_half_inverse, bench_machines, bench_products, tables
 from book.toc import ROOT
 from physgrad_tf import simulators, training
 
@@ -32,6 +32,7 @@ def benchmarks() -> Iterator[tables.Table]:
     """The tables, in the order in which the book shows them."""
     yield scale_invariant_steps()
     yield from bench_half_inverse.tables()
+    yield from bench_products.tables()
     yield from bench_machines.tables()
 
 

@@ -98,7 +98,8 @@ def memory_cases() -> dict[str, Case]:
         "sixteen squares, 64 samples, row by row": (sixteen, square, points[:64], {"jacobian": "reverse"}),
         "sixteen squares, 64 samples, SVD": (sixteen, square, points[:64], {"rcond": 1e-9}),
         "Poisson 4 × 4, 128 samples": (fully_connected, laplacian, sources, {}),
-        "U-Net on 32 × 32, 2 samples": (u_net, simulators.Laplacian(32), fields[:2], {}),
+        "U-Net on 32 × 32, 2 samples": (u_net, simulators.Laplacian(32), fields[:2], {"jacobian": "kernel"}),
+        "U-Net on 32 × 32, 16 samples, 32 products": (u_net, simulators.Laplacian(32), fields, {}),
         "time series of 64, 128 samples": (time_series, square, series, {}),
     }
 

@@ -17,7 +17,7 @@ from physgrad_tf.jacobians.tapping import (
     own_weights,
 )
 
-Kind = Literal["reverse", "layerwise", "kernel"]
+Kind = Literal["reverse", "layerwise", "kernel", "products"]
 
 
 def fitting_kind(network: keras.Layer, inputs: Any) -> Kind:

@@ -115,6 +115,18 @@ class OuterProducts:
             result[self.bias] = tf.reduce_sum(weighted, axis=[0, 1])
         return result
 
+    def products(self, v: dict[int, tf.Tensor]) -> tf.Tensor:
+        """Jv, [b·k], with the parts of v by the place of their weight."""
+        moved = []  # how z moves, [b, p, n_units]
+        if self.kernel is not None:
+            a = tf.cast(self.a, v[self.kernel].dtype)
+            moved.append(tf.einsum("bpi,io->bpo", a, tf.reshape(v[self.kernel], [a.shape[-1], self.delta.shape[-1]])))
+        if self.bias is not None:
+            sizes = [tf.shape(self.a)[0], tf.shape(self.a)[1], self.delta.shape[-1]]
+            moved.append(tf.broadcast_to(v[self.bias], sizes))
+        delta = tf.cast(self.delta, moved[0].dtype)
+        return tf.reshape(tf.einsum("bkpo,bpo->bk", delta, tf.add_n(moved)), [-1])
+
     def finite_rows(self) -> tf.Tensor:
         """Which rows are finite, [b·k]."""
         of_inputs = tf.reduce_all(tf.math.is_finite(self.a), axis=[1, 2])
@@ -181,6 +193,10 @@ class Blocks:
     def transpose_products(self, w: tf.Tensor) -> dict[int, tf.Tensor]:
         """Jᵀw for every weight, [size], with w [b·k]."""
         return {place: tf.linalg.matvec(block, w, transpose_a=True) for place, block in self.blocks(w.dtype).items()}
+
+    def products(self, v: dict[int, tf.Tensor]) -> tf.Tensor:
+        """Jv, [b·k], with the parts of v by the place of their weight."""
+        return tf.add_n([tf.linalg.matvec(tf.cast(block, v[i].dtype), v[i]) for i, block in self.columns.items()])
 
     def finite_rows(self) -> tf.Tensor:
         """Which rows are finite, [b·k]."""

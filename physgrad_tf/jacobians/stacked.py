@@ -14,6 +14,7 @@ from physgrad_tf import validation
 from physgrad_tf.jacobians.kind import Kind, fitting_kind
 from physgrad_tf.jacobians.layerwise import layer_parts, layer_parts_in_chunks
 from physgrad_tf.jacobians.parts import Blocks, Part, gram_of_blocks
+from physgrad_tf.jacobians.products import products_of
 from physgrad_tf.jacobians.weights import flatten_weights
 
 #: How many entries of J `StackedJacobian.weight_gram` forms at a time, unless one sample has more.
@@ -32,12 +33,13 @@ class StackedJacobian:
     * "reverse" stores the matrix, from one reverse pass per row: the textbook way;
     * "layerwise" stores the inputs of all layers and the cotangents of what leaves them, and forms the columns of one
       layer at a time;
-    * "kernel" stores the same, and forms no columns of Dense layers: J Jᵀ and Jᵀw follow from inputs and cotangents.
+    * "kernel" stores the same, and forms no columns of Dense layers: J Jᵀ and Jᵀw follow from inputs and cotangents;
+    * "products" stores nothing of it: Jv and Jᵀw are derivatives of the run itself.
 
     Attributes:
         parts: what is stored, part by part of the weights.
         sizes: how many entries each weight has, in the order of θ.
-        kind: "reverse", "layerwise" or "kernel".
+        kind: "reverse", "layerwise", "kernel" or "products".
     """
 
     parts: tuple[Any, ...]  # of Part; its classes are no part of the interface
@@ -71,7 +73,7 @@ class StackedJacobian:
             ValueError: if y is not [batch, n_out] with a static n_out, or depends on none of the weights.
         """
         validation.function("outputs", outputs)
-        variables = [weight.value if isinstance(weight, keras.Variable) else weight for weight in weights]
+        variables = values_of(weights)
         flatten_weights(variables)  # refuses mixed dtypes and an empty list
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             for variable in variables:
@@ -88,6 +90,32 @@ class StackedJacobian:
             for place, (block, size) in enumerate(zip(blocks, sizes, strict=True))
         }
         return cls((Blocks(columns, y.shape[1]),), sizes, "reverse")
+
+    @classmethod
+    def products(cls, outputs: Callable[[], tf.Tensor], weights: Sequence[Any]) -> StackedJacobian:
+        """Keep the run of `outputs` for products with its Jacobian, and compute nothing of the matrix.
+
+        A product Jᵀw is one reverse pass. Jv is the gradient of (Jᵀu)·v with respect to u, a reverse pass through that
+        pass. Both lead through `tf.while_loop` and can be compiled by XLA. The network runs on the batch as it is, so
+        that layers which mix samples or draw random numbers are fine: J is that of the whole batch as it was run.
+
+        Args:
+            outputs: as in `reverse`.
+            weights: as in `reverse`.
+
+        Returns:
+            The stacked Jacobian, which lives as long as the function that it was made in: it cannot leave a
+            `tf.function`. `to_dense`, `gram` and `weight_gram` form the matrix by one reverse pass per row.
+
+        Raises:
+            TypeError: as `reverse`.
+            ValueError: as `reverse`, and from `matvec` if a gradient on the way cannot be differentiated once more.
+                One that TensorFlow takes for a constant on one way of several, such as that of bilinear resizing beside
+                a shortcut, is not noticed here; `spectral.golub_kahan` notices.
+        """
+        validation.function("outputs", outputs)
+        part = products_of(outputs, values_of(weights))
+        return cls((part,), part.sizes, "products")
 
     @classmethod
     def layerwise(
@@ -204,7 +232,7 @@ class StackedJacobian:
 
     @property
     def n_bytes(self) -> int | None:
-        """How much is stored, in bytes; None while the batch is unknown inside a `tf.function`."""
+        """How much is stored, in bytes, which is y for "products"; None while the batch is unknown when traced."""
         tensors = [tensor for part in self.parts for tensor in part.tensors]
         if any(None in tensor.shape.as_list() for tensor in tensors):
             return None
@@ -243,6 +271,9 @@ class StackedJacobian:
             dtype: as in `gram`.
         """
         dtype, n_weights, n_out = dtype or self.dtype, self.n_weights, self.parts[0].n_out
+        if self.kind == "products":
+            dense = self.to_dense(dtype)
+            return tf.matmul(dense, dense, transpose_a=True)
         n_samples: int | tf.Tensor = self.parts[0].n_samples if self.n_rows is None else self.n_rows // n_out
         at_once = max(1, ENTRIES_AT_ONCE // (n_out * n_weights))
         at_once = tf.minimum(at_once, n_samples) if self.n_rows is None else min(at_once, n_samples)
@@ -275,6 +306,21 @@ class StackedJacobian:
         return tf.concat(
             [products.get(place, tf.zeros([size], w.dtype)) for place, size in enumerate(self.sizes)], axis=0
         )
+
+    def matvec(self, v: Any) -> tf.Tensor:
+        """Jv, [batch·n_out], for a vector v [n_weights]: how much y moves with the weights, to first order.
+
+        It is computed in the dtype of `v`.
+
+        Raises:
+            TypeError: if `v` is not floating.
+            ValueError: if `v` does not have one entry per weight.
+        """
+        v = validation.floating("v", v)
+        if v.shape.rank != 1 or not v.shape.is_compatible_with([self.n_weights]):
+            raise ValueError(f"v must have shape [{self.n_weights}], one entry per weight, got {v.shape}.")
+        by_place = dict(enumerate(tf.split(v, self.sizes)))
+        return tf.add_n([part.products(by_place) for part in self.parts])  # v → Jv
 
     def scaled_rows(self, factors: Any) -> StackedJacobian:
         """diag(c) J, with row i multiplied by entry i of c = `factors` [batch·n_out], of the dtype of J.
@@ -319,3 +365,8 @@ class StackedJacobian:
     def __tf_unflatten__(cls, metadata: tuple[Any, ...], parts: tuple[Part, ...]) -> StackedJacobian:
         """The stacked Jacobian again, from the `metadata` and `parts` that `__tf_flatten__` gave."""
         return cls(tuple(parts), *metadata)
+
+
+def values_of(weights: Sequence[Any]) -> list[Any]:
+    """Weights as what a tape of TensorFlow watches: Keras variables at their value."""
+    return [weight.value if isinstance(weight, keras.Variable) else weight for weight in weights]

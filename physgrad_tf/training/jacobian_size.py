@@ -31,8 +31,8 @@ class JacobianSize:
         n_rows: batch·n_out.
         n_weights: the number of trainable weights.
         n_bytes: of the matrix in float64, in which it is decomposed.
-        kind: how it is computed, "reverse", "layerwise" or "kernel"; the last one never forms the matrix.
-        route: what is decomposed, "J Jᵀ", "JᵀJ" or "J".
+        kind: how it is computed, "reverse", "layerwise", "kernel" or "products"; the last two never form the matrix.
+        route: what is decomposed, "J Jᵀ", "JᵀJ", "J" or, of 32 products, "B of 32 products".
         peak_bytes: the most memory that a step holds at one time, beside weights and data: the copies of all samples on
             their way through network and physics, what is stored of J, the products, the decomposition. XLA often needs
             less. Right within a factor of 1.5 where it was measured; a `tf.while_loop` that does not count up to a
@@ -137,6 +137,38 @@ class StepCost:
         return self._known[n_samples]
 
 
+class ProductsCost(StepCost):
+    """The same of a step from products alone, which goes with the samples, beside the vectors of all weights.
+
+    Args:
+        step: maps a batch of inputs to y [batch, n_out] and the step [n_weights].
+        inputs: as in `StepCost`.
+    """
+
+    def __init__(self, step: Callable[[Any], Any], inputs: Any) -> None:
+        traced = tf.function(step, autograph=False)
+        found = [traced.get_concrete_function(with_samples(inputs, size)) for size in (FEW, 4 * FEW)]
+        y, of_all_weights = found[0].structured_outputs
+        self.n_out, self.n_weights = y.shape[1], of_all_weights.shape[0]
+        self._lines = [[count(one.graph) for one in found] for count in COUNTS]
+
+    def memory(self, n_samples: int, at_once: int | None = None) -> int:
+        """The peak in bytes for so many samples; there are no copies, and `at_once` says nothing."""
+        return self._line(0, n_samples)
+
+    def operations(self, n_samples: int) -> int:
+        """The floating-point operations for so many samples."""
+        return self._line(1, n_samples)
+
+    def stored(self, n_samples: int) -> int:
+        """Nothing is stored of the Jacobian."""
+        return 0
+
+    def _line(self, which: int, n_samples: int) -> int:
+        few, more = self._lines[which]
+        return round(few + (more - few) * (n_samples - FEW) / (3 * FEW))
+
+
 #: What is told of a graph.
 COUNTS = (traced_cost.peak_bytes, traced_cost.n_operations)
 
@@ -158,8 +190,10 @@ def with_samples(tensors: Any, n_samples: int, of: int | None = None) -> Any:
     return tf.nest.map_structure(spec, tensors) if of else keras.tree.map_structure(spec, tensors)
 
 
-def route(n_rows: int, n_weights: int, rcond: float) -> str:
+def route(n_rows: int, n_weights: int, rcond: float, n_products: int | None = None) -> str:
     """What is decomposed."""
+    if n_products is not None:
+        return f"B of {n_products} products"
     if rcond < spectral.SMALLEST_GRAM_RCOND:
         return "J"
     return "J Jᵀ" if n_rows <= n_weights else "JᵀJ"

@@ -15,11 +15,28 @@ from physgrad_tf import spectral, validation
 from physgrad_tf.jacobians import StackedJacobian, unflatten_weights
 from physgrad_tf.jacobians.kind import Kind, fitting_kind
 from physgrad_tf.jacobians.tapping import everything_below
+from physgrad_tf.spectral.bidiagonal import DISAGREEMENT
+from physgrad_tf.spectral.step import reduced, step_of_reduced
 from physgrad_tf.training.guard import stop_unless_finite
-from physgrad_tf.training.jacobian_size import MOST_SAMPLES, JacobianSize, StepCost, in_words, route
+from physgrad_tf.training.jacobian_size import (
+    MOST_SAMPLES,
+    JacobianSize,
+    ProductsCost,
+    StepCost,
+    in_words,
+    route,
+    with_samples,
+)
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.replicas import gathered, n_replicas, share_of_loss, summed
 from physgrad_tf.training.structure import columns
+
+#: What the argument `jacobian` may be.
+KINDS = ("auto", "kernel", "layerwise", "reverse", "products")
+#: With more outputs per sample "auto" takes products: the other kinds run n_out copies of every sample.
+MANY_OUTPUTS = 256
+#: The number of products if nothing is said.
+N_PRODUCTS = 32
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -55,8 +72,22 @@ class SpectralModel(PhysicsModel):
     called again for the columns of their weights: with `unroll=True` the first step of an `LSTM(4)` on six time steps
     took a fifth of the time (2.3 and 10.9 s), and only so does XLA compile it.
 
+    *Products*: with `n_products` = k nothing of the size of J Jᵀ is decomposed. k products reduce J to a small
+    bidiagonal matrix in the directions that start at ∂L/∂y, see `spectral.golub_kahan`, and f is applied to that. For
+    p = −1 this is the step of LSQR after k rounds. Directions of large singular values come first, so that a small k
+    damps, as `rcond` does; "changed" tells how much the last product still mattered. With `jacobian="products"` J is
+    never there at all: memory is that of a gradient and of k vectors of weights and of outputs, and layers may mix
+    samples, as BatchNormalization does in training, since the network runs on the batch itself. With the other kinds,
+    the k products are those of J Jᵀ, which takes less time than its eigenvalues. XLA takes long for convolutions in the
+    loop over the products; there, leave `jit_compile` out.
+
+    Three things damp, then. "truncate" leaves directions below the threshold out, whatever the data say there; "clamp"
+    keeps them, as far as gradient descent would go with the step size τ^(p−1); few products leave out, along every
+    direction, what it takes many products to tell from its neighbours.
+
     `History` also holds means over the epoch: "rank", the number of singular values above rcond·σ_max; "sigma_max" and
-    "sigma_min", the largest of all and the smallest of those; "step_norm", the length of the step before the optimizer.
+    "sigma_min", the largest of all and the smallest of those; "step_norm", the length of the step before the optimizer;
+    "changed", the part of the step that the last of k products changed, 0 where J is decomposed.
     See `PhysicsModel` for the other arguments, targets and metrics.
 
     Args:
@@ -65,15 +96,18 @@ class SpectralModel(PhysicsModel):
         exponent: the power p in f(σ) = σᵖ.
         rcond: singular values at or below rcond·σ_max count as noise; in [0, 1).
         mode: "truncate" leaves these directions out, "clamp" takes σ·max(σ, τ)^(p−1) with τ = rcond·σ_max.
-        jacobian: how J is computed, "kernel", "layerwise" or "reverse", see `jacobians.StackedJacobian`. "auto" is
+        jacobian: how J is computed, "kernel", "layerwise", "reverse" or "products", see `jacobians.StackedJacobian`.
+            "auto" is "products" if a sample has more than 256 outputs, unless `samples_at_once` is given; else
             "reverse" if the network does not treat samples one by one (Dropout, BatchNormalization), "kernel" if most
             weights belong to Dense layers and plain convolutions, and else "layerwise"; `jacobian_size` tells which.
-            The first is told by the layers, and by two small batches of random inputs when a step is traced.
+            Whether samples are treated one by one is told by the layers, and by two small batches of random inputs
+            when a step is traced.
         max_jacobian_bytes: a batch whose step takes more memory is refused, see `jacobian_size`; for that the making
             of J is traced once more. None asks nothing and refuses nothing.
         samples_at_once: the simulation of how many samples, n_out times each, is kept in memory at a time; None takes
             the whole batch at once, "auto" as many as keep the step below `max_jacobian_bytes`. The step is the same.
-            Not used by "reverse".
+            Not used by "reverse" and "products".
+        n_products: the number k of products; None is 32 for "products", and decomposes what the other kinds store.
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -83,7 +117,7 @@ class SpectralModel(PhysicsModel):
             losses.
     """
 
-    training_only = ("rank", "sigma_max", "sigma_min", "step_norm")
+    training_only = ("rank", "sigma_max", "sigma_min", "step_norm", "changed")
 
     def __init__(
         self,
@@ -92,9 +126,10 @@ class SpectralModel(PhysicsModel):
         exponent: float = -0.5,
         rcond: float = 1e-6,
         mode: Literal["truncate", "clamp"] = "truncate",
-        jacobian: Literal["auto", "kernel", "layerwise", "reverse"] = "auto",
+        jacobian: Literal["auto", "kernel", "layerwise", "reverse", "products"] = "auto",
         max_jacobian_bytes: int | None = 2**31,
         samples_at_once: int | Literal["auto"] | None = None,
+        n_products: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(network, simulator, **options)
@@ -104,8 +139,8 @@ class SpectralModel(PhysicsModel):
             tf.ones([1]), self.exponent, rcond=self.rcond, mode=mode
         )  # refuses what is out of range
         self.mode = mode
-        if jacobian not in ("auto", "kernel", "layerwise", "reverse"):
-            raise ValueError(f'jacobian must be "auto", "kernel", "layerwise" or "reverse", got {jacobian!r}.')
+        if jacobian not in KINDS:
+            raise ValueError(f"jacobian must be one of {', '.join(KINDS)}, got {jacobian!r}.")
         self.jacobian = jacobian
         self.max_jacobian_bytes = max_jacobian_bytes
         if max_jacobian_bytes is not None:
@@ -116,7 +151,11 @@ class SpectralModel(PhysicsModel):
                 raise ValueError('samples_at_once="auto" needs max_jacobian_bytes, got None.')
         elif samples_at_once is not None:
             validation.count("samples_at_once", samples_at_once, minimum=1)
+        self.n_products = n_products
+        if n_products is not None:
+            validation.count("n_products", n_products, minimum=1)
         self._costs: dict[Any, StepCost] = {}
+        self._outputs: dict[Any, int] = {}
         self._spectrum = {name: keras.metrics.Mean(name=name, dtype=self.compute_dtype) for name in self.training_only}
 
     def compile(self, optimizer: Any = None, loss: Any = "mse", jit_compile: Any = False, **options: Any) -> None:
@@ -139,6 +178,7 @@ class SpectralModel(PhysicsModel):
             "jacobian": self.jacobian,
             "max_jacobian_bytes": self.max_jacobian_bytes,
             "samples_at_once": self.samples_at_once,
+            "n_products": self.n_products,
         }
 
     def jacobian_size(self, inputs: Any) -> JacobianSize:
@@ -159,7 +199,7 @@ class SpectralModel(PhysicsModel):
             n_weights,
             8 * n_rows * n_weights,
             kind,
-            route(n_rows, n_weights, self.rcond),
+            route(n_rows, n_weights, self.rcond, self.n_products or (N_PRODUCTS if kind == "products" else None)),
             cost.memory(n_samples, self._at_once(kind, inputs, n_samples)),
             cost.operations(n_samples),
         )
@@ -170,14 +210,17 @@ class SpectralModel(PhysicsModel):
         key = (kind, tuple(specs), tuple(variable.path for variable in self.trainable_variables))
         if key not in self._costs:
             with self.naming_the_simulator():
-                self._costs[key] = StepCost(
-                    lambda inputs: self.stacked_jacobian(kind, inputs, None)[0], self.spectral_step, inputs, kind
-                )
+                if kind == "products":
+                    self._costs[key] = ProductsCost(self.trial_reduction, inputs)
+                else:
+                    self._costs[key] = StepCost(
+                        lambda inputs: self.stacked_jacobian(kind, inputs, None)[0], self.spectral_step, inputs, kind
+                    )
         return self._costs[key]
 
     def _at_once(self, kind: Kind, inputs: Any, n_samples: int | None) -> int | None:
         """The copies of how many samples are made at a time; `n_samples` is None where it is not known."""
-        if kind == "reverse" or self.samples_at_once is None:
+        if kind in ("reverse", "products") or self.samples_at_once is None:
             return None
         if isinstance(self.samples_at_once, str):  # "auto", which needs a limit
             return self._step_cost(kind, inputs).at_once_that_fits(n_samples, int(self.max_jacobian_bytes or 0))
@@ -188,19 +231,95 @@ class SpectralModel(PhysicsModel):
 
         Without inputs only the layers of the network tell, and no trial.
         """
-        return fitting_kind(self.network, inputs) if self.jacobian == "auto" else self.jacobian
+        if self.jacobian != "auto":
+            return self.jacobian
+        if inputs is not None and self.samples_at_once is None and self.n_outputs(inputs) > MANY_OUTPUTS:
+            return "products"
+        return fitting_kind(self.network, inputs)
+
+    def n_outputs(self, inputs: Any) -> int:
+        """How many outputs y has for each sample of `inputs`; 0 if only a run tells."""
+        specs = [(tuple(leaf.shape[1:]), str(leaf.dtype)) for leaf in keras.tree.flatten(inputs)]
+        key = tuple(specs)
+        if key not in self._outputs:
+            run = tf.function(lambda inputs: columns(self.simulate(self.network(inputs), inputs)), autograph=False)
+            with keras.StatelessScope():
+                try:
+                    y = run.get_concrete_function(with_samples(inputs, 1)).structured_outputs
+                    self._outputs[key] = y.shape[1]
+                except Exception:  # noqa: BLE001 (such as a simulator that only runs eagerly; a step will tell)
+                    self._outputs[key] = 0
+        return self._outputs[key]
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """One step V f(Σ) Uᵀ ∂L/∂y for the optimizer; `inputs`, `target`, `sample_weight` as in `PhysicsModel`."""
         kind = self.kind(inputs)
-        if self._xla and kind != "reverse":
+        if self._xla and kind in ("kernel", "layerwise"):
             refuse_rolled(self.network)
         at_once, checks = self.refuse_large(kind, inputs)
         with tf.control_dependencies(checks):
             inputs = keras.tree.map_structure(tf.identity, inputs)
+        share = share_of_loss(self.loss, target, sample_weight)
+        take = self.step_by_products if kind == "products" else functools.partial(self.step_by_rows, kind, at_once)
+        found, x, y = take(inputs, target, sample_weight, share)
+        parts = unflatten_weights(found.step / n_replicas(), self.trainable_variables)
+        parts = [tf.cast(part, variable.dtype) for part, variable in zip(parts, self.trainable_variables, strict=True)]
+        parts = stop_unless_finite(
+            "the spectral step",
+            parts,
+            self.step_number,
+            ["; rank:", found.rank, "largest and smallest singular value kept:", found.largest, found.smallest],
+        )
+        self.hand_over(parts)
+        values = (found.rank, found.largest, found.smallest, tf.norm(found.step), found.changed)
+        for metric, value in zip(self._spectrum.values(), values, strict=True):
+            metric.update_state(tf.cast(value, metric.dtype))
+        return x, y
+
+    def step_by_products(
+        self, inputs: Any, target: tf.Tensor, sample_weight: Any, share: tf.Tensor | None
+    ) -> tuple[spectral.SpectralStep, tf.Tensor, tf.Tensor]:
+        """The step from products alone, x and y. Several devices exchange sums in it, which XLA cannot compile."""
+        reduce = self.reduce if n_replicas() > 1 else self.through_xla(self.reduce)
+        with self.naming_the_simulator():
+            found, gradient, x, y = reduce(inputs, target, sample_weight, share)
+        bad = samples_of(tf.where(~tf.math.is_finite(gradient))[:, 0], columns(y).shape[1])
+        finite = stop_unless_finite(
+            "the Jacobian or the gradient of the loss in y",
+            [gradient, found.diagonal, found.below],
+            self.step_number,
+            ["; samples of the batch whose gradient is not:", bad, "; there is no spectrum yet"],
+        )
+        with tf.control_dependencies([*finite, *agreeing(found)]):
+            found = tf.nest.map_structure(tf.identity, found)
+        return step_of_reduced(found, None, self.exponent, self.rcond, self.mode), x, y
+
+    def reduce(
+        self, inputs: Any, target: tf.Tensor, sample_weight: Any, share: tf.Tensor | None
+    ) -> tuple[spectral.Bidiagonal, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """J in the directions of a few products, ∂L/∂y as one vector, x and y; arguments as in `differentiate`."""
+        stacked, gradient, x, y = self.differentiate("products", None, inputs, target, sample_weight, share)
+        over_devices = summed if n_replicas() > 1 else None
+        return reduced(stacked, gradient, self.rcond, self.n_products or N_PRODUCTS, over_devices), gradient, x, y
+
+    def trial_reduction(self, inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """What a step takes, from an arbitrary ∂L/∂y: y and the step, for the counting of memory and operations."""
+        stacked, _, y = self.stacked_jacobian("products", inputs, None)
+        found = reduced(stacked, tf.reshape(columns(y), [-1]), self.rcond, self.n_products or N_PRODUCTS)
+        return columns(y), step_of_reduced(found, None, self.exponent, self.rcond, self.mode).step
+
+    def step_by_rows(
+        self,
+        kind: Kind,
+        at_once: int | None,
+        inputs: Any,
+        target: tf.Tensor,
+        sample_weight: Any,
+        share: tf.Tensor | None,
+    ) -> tuple[spectral.SpectralStep, tf.Tensor, tf.Tensor]:
+        """The step from a J of this `kind` that is stored, x and y; other arguments as in `differentiate`."""
         differentiate: Callable[..., Any] = functools.partial(self.differentiate, kind, at_once)
         differentiate = differentiate if kind == "reverse" else self.through_xla(differentiate)
-        share = share_of_loss(self.loss, target, sample_weight)
         with self.naming_the_simulator():
             stacked, gradient, x, y = differentiate(inputs, target, sample_weight, share)
         number = self.step_number
@@ -220,23 +339,13 @@ class SpectralModel(PhysicsModel):
             stacked = tf.nest.map_structure(tf.identity, stacked)
         # Every device takes the step of the whole batch, and hands over its part of it.
         stacked, gradient = tf.nest.map_structure(gathered, stacked), gathered(gradient)
-        found = self.spectral_step(stacked, gradient)
-        parts = unflatten_weights(found.step / n_replicas(), self.trainable_variables)
-        parts = [tf.cast(part, variable.dtype) for part, variable in zip(parts, self.trainable_variables, strict=True)]
-        parts = stop_unless_finite(
-            "the spectral step",
-            parts,
-            number,
-            ["; rank:", found.rank, "largest and smallest singular value kept:", found.largest, found.smallest],
-        )
-        self.hand_over(parts)
-        values = (found.rank, found.largest, found.smallest, tf.norm(found.step))
-        for metric, value in zip(self._spectrum.values(), values, strict=True):
-            metric.update_state(tf.cast(value, metric.dtype))
-        return x, y
+        return self.spectral_step(stacked, gradient), x, y
 
     def spectral_step(self, stacked: StackedJacobian, gradient: tf.Tensor) -> spectral.SpectralStep:
-        """V f(Σ) Uᵀ `gradient` of a stacked Jacobian, by the route that `rcond` asks for."""
+        """V f(Σ) Uᵀ `gradient` of a stored Jacobian, by the route that `rcond` and `n_products` ask for."""
+        if self.n_products is not None:
+            reduce = self.through_xla(functools.partial(reduced, rcond=self.rcond, n_products=self.n_products))
+            return step_of_reduced(reduce(stacked, gradient), stacked, self.exponent, self.rcond, self.mode)
         return spectral.spectral_step(
             stacked if self.rcond >= spectral.SMALLEST_GRAM_RCOND else stacked.to_dense(tf.float64),
             gradient,
@@ -301,9 +410,9 @@ class SpectralModel(PhysicsModel):
             found.append((x, y))
             return columns(y)
 
-        if kind == "reverse":
-            stacked = StackedJacobian.reverse(lambda: outputs(inputs), self.trainable_variables)
-            return stacked, *found[0]
+        if kind in ("reverse", "products"):
+            whole = StackedJacobian.reverse if kind == "reverse" else StackedJacobian.products
+            return whole(lambda: outputs(inputs), self.trainable_variables), *found[0]
         make = StackedJacobian.kernel if kind == "kernel" else StackedJacobian.layerwise
         if at_once is None:
             stacked = make(self.network, outputs, inputs)
@@ -350,10 +459,12 @@ class SpectralModel(PhysicsModel):
         if known is None and most == MOST_SAMPLES:
             return at_once, []
         way_out = [f"Take a smaller batch_size, of at most {most}" if most else "Take fewer outputs per sample"]
-        if kind != "reverse" and self.samples_at_once is None and cost.samples_that_fit(limit, 1) > most:
+        if kind in ("kernel", "layerwise") and self.samples_at_once is None and cost.samples_that_fit(limit, 1) > most:
             way_out.append('samples_at_once="auto"')
         if kind == "reverse" or self.rcond < spectral.SMALLEST_GRAM_RCOND:
             way_out.append('jacobian="kernel" with rcond ≥ 1e-7')
+        if kind != "products":
+            way_out.append('jacobian="products"')
         message = (
             f"a step for this batch, with J by {kind!r} and {cost.n_weights} weights, "
             f"takes more memory than max_jacobian_bytes = {limit}. {', '.join(way_out)}, or raise max_jacobian_bytes "
@@ -363,6 +474,16 @@ class SpectralModel(PhysicsModel):
             raise ValueError(f"{message} It takes about {in_words(cost.memory(known, at_once))}. Its samples: {known}.")
         n_samples = summed(tf.shape(leaf)[0])
         return at_once, [tf.debugging.Assert(n_samples <= most, [message, "Its samples:", n_samples])]
+
+
+def agreeing(found: spectral.Bidiagonal) -> list[tf.Operation]:
+    """The check that v ↦ Jv and u ↦ Jᵀu belong to one matrix."""
+    message = (
+        f"Jv and Jᵀu belong to different matrices, by more than {DISAGREEMENT:g} of the largest singular "
+        "value: an operation in the network or the physics has a gradient that TensorFlow takes for a constant, such "
+        'as bilinear resizing. Replace it, or take jacobian="kernel". They differ by'
+    )
+    return [tf.debugging.Assert(found.disagreement <= DISAGREEMENT, [message, found.disagreement])]
 
 
 def refuse_rolled(network: keras.Layer) -> None:

@@ -48,6 +48,10 @@ MODELS = {
     ),
     "half-inverse, row by row": lambda: training.SpectralModel(network(), SQUARE, rcond=1e-3, jacobian="reverse"),
     "half-inverse, decomposed": lambda: training.SpectralModel(network(), SQUARE, rcond=1e-8),
+    "half-inverse, products": lambda: training.SpectralModel(
+        network(), SQUARE, rcond=1e-3, jacobian="products", n_products=6
+    ),
+    "Gauss-Newton, products of J Jᵀ": lambda: training.SpectralModel(network(), SQUARE, -1.0, 1e-3, n_products=3),
     "half-inverse, closed loop": lambda: training.SpectralModel(closed_loop(), SQUARE, rcond=1e-3),
 }
 LOSSES = {
@@ -58,7 +62,11 @@ LOSSES = {
 #: model, loss, compiled by XLA, weights of samples, how many samples
 CASES = [(name, "mean", False, False, N) for name in MODELS]
 CASES += [(name, "mean", True, True, N) for name in ("gradient", "scale-invariant", "half-inverse, closed loop")]
-CASES += [(name, loss, False, True, N) for name in ("gradient", "half-inverse") for loss in ("sum", "weighted mean")]
+CASES += [
+    (name, loss, False, True, N)
+    for name in ("gradient", "half-inverse", "half-inverse, products")
+    for loss in ("sum", "weighted mean")
+]
 CASES += [
     ("half-inverse, layer by layer", "mean", True, False, 2 * BATCH + 1)
 ]  # one device gets none of the last batch

@@ -65,6 +65,7 @@ MOVED = {
             "samples_at_once": 3,
         },
         {"network": dense(2, 2), "simulator": simulators.Swirl(2.0), "samples_at_once": "auto"},
+        {"network": dense(2, 2), "simulator": simulators.Swirl(2.0), "jacobian": "products", "n_products": 5},
         {"network": dense(2, 2), "simulator": simulators.Swirl(2.0), "max_jacobian_bytes": None},
     ],
 }

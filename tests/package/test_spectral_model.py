@@ -15,7 +15,7 @@ from tests.package.agreement import assert_close
 
 SQUARE = simulators.Square()
 N_WEIGHTS = 2 * 8 + 8 + 8 * 2 + 2
-OURS = {"rank", "sigma_max", "sigma_min", "step_norm"}
+OURS = {"rank", "sigma_max", "sigma_min", "step_norm", "changed"}
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -67,19 +67,24 @@ def by_hand(model, inputs, gradient):
 FAMILY = [(-0.5, "truncate"), (-1.0, "truncate"), (0.0, "truncate"), (1.0, "truncate"), (-0.5, "clamp")]
 SETTINGS = [("kernel", n, rcond, *member) for n, rcond in ((6, 1e-2), (30, 1e-2), (6, 1e-9)) for member in FAMILY]
 SETTINGS += [(kind, 6, 1e-2, -0.5, "truncate") for kind in ("layerwise", "reverse")]
+SETTINGS = [(*setting, None) for setting in SETTINGS]
+SETTINGS += [("products", 6, 1e-2, *member, 12) for member in FAMILY]
+SETTINGS += [("kernel", 6, rcond, -0.5, "truncate", 12) for rcond in (1e-2, 1e-9)]
 
 
-@pytest.mark.parametrize(("jacobian", "n", "rcond", "exponent", "mode"), SETTINGS)
-def test_the_step_is_the_equation_written_out(data, n, rcond, exponent, mode, jacobian):
-    """Fewer rows than weights, more rows, and the SVD route; the sum loss makes ∂L/∂y = y − y*."""
+@pytest.mark.parametrize(("jacobian", "n", "rcond", "exponent", "mode", "n_products"), SETTINGS)
+def test_the_step_is_the_equation_written_out(data, n, rcond, exponent, mode, jacobian, n_products):
+    """Fewer rows than weights, more rows, the SVD, and as many products as rows; by the sum loss ∂L/∂y = y − y*."""
     data = data[:n].astype("float64")
-    model = new_model(network("float64"), exponent=exponent, rcond=rcond, mode=mode, jacobian=jacobian)
+    options = {"exponent": exponent, "rcond": rcond, "mode": mode, "jacobian": jacobian, "n_products": n_products}
+    model = new_model(network("float64"), **options)
     model.compile(loss=training.HalfSquaredError("sum", dtype="float64"), run_eagerly=True)
     expected, s, kept = by_hand(model, data, lambda y: y - data)
     before = weights_of(model)
     logs = model.train_on_batch(data, data, return_dict=True)
     # Of the length of the step; the largest over 30 other networks and data is 8e-13.
     np.testing.assert_allclose(moved(model, before), expected, rtol=0.0, atol=1e-11 * np.linalg.norm(expected))
+    assert n_products or logs["changed"] == 0.0
     assert logs["rank"] == kept.sum()
     found = [logs["sigma_max"], logs["sigma_min"], logs["step_norm"]]
     assert_close(found, [s[0], s[kept].min(), np.linalg.norm(expected)], rtol=1e-5)
@@ -129,7 +134,7 @@ def step_with(data, weight=None, loss=None, **options):
     return moved(model, before)
 
 
-@pytest.mark.parametrize("jacobian", ["kernel", "layerwise", "reverse"])
+@pytest.mark.parametrize("jacobian", ["kernel", "layerwise", "reverse", "products"])
 @pytest.mark.parametrize("exponent", [-1.0, -0.5, 0.0])
 def test_a_weight_counts_copies_and_zero_leaves_out(data, exponent, jacobian):
     data = data[:6].astype("float64")
@@ -208,12 +213,20 @@ def test_eager_equals_graph_equals_xla_and_the_kinds_agree(data):
         ("kernel", "kernel", {"jit_compile": True}),
         ("chunks", "kernel", {"jit_compile": True}),
         ("reverse", "reverse", {"jit_compile": True}),
+        ("products", "products", {"jit_compile": True}),
+        ("products of J Jᵀ", "kernel", {"jit_compile": True}),
     ):
-        model = new_model(rcond=1e-2, jacobian=kind, samples_at_once=3 if name == "chunks" else None)
+        options |= {"metrics": []}
+        model = new_model(
+            rcond=1e-2,
+            jacobian=kind,
+            samples_at_once=3 if name == "chunks" else None,
+            n_products=16 if "products" in name else None,
+        )
         model.compile(**options)
         model.fit(data[:20], data[:20], batch_size=8, epochs=1, shuffle=False, verbose=0)
         ends[name] = flatten_weights(model.get_weights())
-    for name in ("graph", "xla", "kernel", "chunks", "reverse"):
+    for name in ends:
         np.testing.assert_allclose(ends[name], ends["eager"], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
@@ -372,15 +385,16 @@ def test_the_matrix_of_all_weights_is_no_constant_of_the_graph():
     assert np.isfinite(model.fit(x, x, batch_size=2, verbose=0).history["loss"]).all()
 
 
+@pytest.mark.parametrize("jacobian", ["auto", "products"])
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}])
-def test_what_is_not_finite_stops_training_and_is_named(data, options):
-    model = new_model()
+def test_what_is_not_finite_stops_training_and_is_named(data, options, jacobian):
+    model = new_model(jacobian=jacobian)
     model.compile(**options)
     model.train_on_batch(data, data)
     before = weights_of(model)
     for place, message in (
         ("targets", "the gradient of the loss in y is not finite"),
-        ("inputs", "in these samples of the batch"),
+        ("inputs", "samples of the batch"),
     ):
         broken = data.copy()
         broken[3, 1] = np.nan
@@ -446,6 +460,69 @@ def test_networks_that_are_refused_in_training(build, error, message, data):
         model.fit(data, data, verbose=0)
 
 
+def test_a_whole_batch_is_what_products_see(data):
+    """BatchNormalization in training, and the step of all its rows, as row by row gives it."""
+    ends = []
+    for options in ({"jacobian": "reverse"}, {"jacobian": "products", "n_products": 40}):
+        keras.utils.set_random_seed(1)
+        inner = keras.Sequential(
+            [keras.Input((2,)), layers.Dense(6, "tanh"), layers.BatchNormalization(), layers.Dense(2)]
+        )
+        inner = keras.models.clone_model(inner)  # of equal weights, by the seed
+        model = new_model(inner, rcond=1e-2, exponent=-1.0, **options)
+        model.compile(keras.optimizers.SGD(0.5), loss=training.HalfSquaredError("sum"))
+        model.fit(data[:20], data[:20], batch_size=10, epochs=2, shuffle=False, verbose=0)
+        ends.append(flatten_weights(model.get_weights()))
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-3, atol=1e-3)
+
+
+def test_many_outputs_take_products_unless_told_otherwise(rng):
+    inner = keras.Sequential([keras.Input((2,)), layers.Dense(300)])
+    inputs, targets = rng.normal(size=(8, 2)), rng.normal(size=(8, 300))
+    model = new_model(inner, simulator=lambda x: 2.0 * x, exponent=-1.0)
+    size = model.jacobian_size(inputs)
+    assert (size.kind, size.route, size.n_rows) == ("products", "B of 32 products", 2400)
+    model.compile(loss=training.HalfSquaredError("sum"))
+    history = model.fit(inputs, targets, epochs=3, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]  # all is linear: one step finds the least squares
+    assert_close(history["loss"][2], history["loss"][1], 1e-4)
+    assert new_model(inner, simulator=lambda x: 2.0 * x[:, :256]).kind(inputs) == "kernel"
+    assert new_model(inner, simulator=lambda x: 2.0 * x, samples_at_once=2).kind(inputs) == "kernel"
+    assert new_model(inner, simulator=lambda x: 2.0 * x, jacobian="layerwise").kind(inputs) == "layerwise"
+
+
+def test_the_memory_of_products_goes_with_their_number_and_with_the_samples(data):
+    size = lambda n, k: new_model(jacobian="products", n_products=k).jacobian_size(data[:n])  # noqa: E731
+    few, more, many = size(8, 4), size(8, 8), size(40, 4)
+    assert (many.n_rows, many.route) == (80, "B of 4 products")
+    vectors = lambda n, k: 4 * (k * N_WEIGHTS + (k + 1) * 2 * n)  # noqa: E731
+    for found, n, k in ((few, 8, 4), (more, 8, 8), (many, 40, 4)):
+        assert vectors(n, k) < found.peak_bytes < 8 * vectors(n, k)
+    assert 1.5 < more.n_operations / few.n_operations < 4.0
+    limit = few.peak_bytes
+    model = new_model(jacobian="products", n_products=4, max_jacobian_bytes=limit)
+    model.compile()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)of at most 8, or raise max_jacobian_bytes.*16"):
+        model.fit(data, data, batch_size=16, verbose=0)
+    model.fit(data[:8], data[:8], batch_size=8, verbose=0)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_an_operation_whose_second_derivative_is_missing_is_told(xla, rng):
+    """TensorFlow takes the gradient of bilinear resizing for a constant: Jv would be wrong, and say nothing."""
+    fine = keras.Input((4, 4, 1))
+    coarse = layers.Conv2D(1, 3, 2, "same")(fine)
+    again = layers.UpSampling2D(2, interpolation="bilinear")(coarse)
+    inner = keras.Model(fine, layers.Conv2D(1, 3, padding="same")(layers.Concatenate()([fine, again])))
+    fields = [rng.normal(size=(2, 4, 4, 1)).astype("float32") for _ in range(2)]
+    model = new_model(inner, simulator=lambda x: x, jacobian="products")
+    model.compile(jit_compile=xla)
+    before = weights_of(model)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Jv and Jᵀu belong to different matrices"):
+        model.fit(*fields, verbose=0)
+    assert not moved(model, before).any()
+
+
 def test_dropout_trains_with_the_textbook_kind(data):
     inner = keras.Sequential([keras.Input((2,)), layers.Dense(16, "tanh"), layers.Dropout(0.2), layers.Dense(2)])
     model = new_model(inner, simulator=lambda x: 2.0 * x, rcond=1e-2)
@@ -462,7 +539,9 @@ def test_dropout_trains_with_the_textbook_kind(data):
         ({"rcond": None}, TypeError, "rcond must be a number"),
         ({"exponent": "half"}, TypeError, "exponent must be a number"),
         ({"mode": "drop"}, ValueError, "mode must be"),
-        ({"jacobian": "dense"}, ValueError, "jacobian must be \"auto\", .* got 'dense'"),
+        ({"jacobian": "dense"}, ValueError, "jacobian must be one of auto, .* got 'dense'"),
+        ({"n_products": 0}, ValueError, "n_products must be at least 1"),
+        ({"n_products": 2.5}, TypeError, "n_products must be an integer"),
         ({"samples_at_once": 0}, ValueError, "samples_at_once must be at least 1"),
         ({"max_jacobian_bytes": 0}, ValueError, "max_jacobian_bytes must be at least 1"),
         ({"simulator": 3}, TypeError, "simulator must be a function"),

@@ -1,0 +1,199 @@
+"""Steps from a few products against numpy's SVD in float64, and against scipy's LSQR."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import scipy.sparse.linalg
+import tensorflow as tf
+from hypothesis import given
+from hypothesis.extra import numpy as arrays
+
+from physgrad_tf import spectral
+from physgrad_tf.jacobians import StackedJacobian
+from tests.package.agreement import assert_close
+from tests.package.test_spectral_step import reference, with_spectrum
+
+EXPONENTS = (-1.0, -0.75, -0.5, 0.0, 1.0)
+#: The threshold decides between J Jᵀ and products with J itself.
+ROUTES = {"by J Jᵀ": 1e-6, "by J": 1e-8}
+
+
+def step(matrix, g, exponent, k, rcond=1e-8, mode="truncate"):
+    stacked = StackedJacobian.of_matrix(matrix)
+    return spectral.spectral_step(stacked, g, exponent, rcond=rcond, mode=mode, n_products=k)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("exponent", EXPONENTS)
+@pytest.mark.parametrize("shape", [(7, 12), (12, 7), (9, 9)])
+@pytest.mark.parametrize("lost", [0, 3])
+def test_it_is_the_step_of_the_svd_once_k_reaches_the_rank(route, exponent, shape, lost, rng):
+    """Of full rank and not, at the rank and beyond it; errors go with ε/σ² by J Jᵀ, at most 2e-11 here."""
+    rank = min(shape) - lost
+    values = np.append(np.geomspace(3.0, 3e-2, rank), np.zeros(lost))
+    matrix, g = with_spectrum(values, shape, rng), rng.normal(size=shape[0])
+    for k in (rank, rank + 2):
+        found = step(matrix, g, exponent, k, ROUTES[route])
+        assert_close(found.step, reference(matrix, g, exponent, 1e-6, "truncate")[0], 1e-8)
+        assert int(found.rank) == rank
+        assert_close([found.largest, found.smallest], [3.0, 3e-2], 1e-8)
+    assert found.changed < 1e-8
+
+
+@pytest.mark.parametrize("mode", ["truncate", "clamp"])
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_threshold_and_mode_mean_what_they_mean_elsewhere(mode, exponent, rng):
+    """Half of the singular values below rcond."""
+    matrix, g = with_spectrum(np.geomspace(1.0, 1e-2, 8), (8, 13), rng), rng.normal(size=8)
+    found = step(matrix, g, exponent, 8, rcond=0.1, mode=mode)
+    assert_close(found.step, reference(matrix, g, exponent, 0.1, mode)[0], 1e-9)
+    assert int(found.rank) == 4
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_gauss_newton_is_lsqr_after_every_number_of_products(route, rng):
+    """For as long as LSQR, which does not orthogonalise again, keeps its vectors orthogonal."""
+    matrix, g = with_spectrum(np.geomspace(1.0, 0.1, 25), (25, 40), rng), rng.normal(size=25)
+    for k in range(1, 9):
+        lsqr = scipy.sparse.linalg.lsqr(matrix, g, atol=0, btol=0, conlim=0, iter_lim=k)[0]
+        assert_close(step(matrix, g, -1.0, k, ROUTES[route]).step, lsqr, 1e-9)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_the_residual_of_gauss_newton_falls_with_every_product(route, rng):
+    """And lies at or below that of LSQR and LSMR, which lose the directions that they had."""
+    matrix, g = with_spectrum(np.geomspace(1.0, 1e-3, 25), (25, 40), rng), rng.normal(size=25)
+    before = np.linalg.norm(g)
+    for k in range(1, 26):
+        residual = np.linalg.norm(matrix @ step(matrix, g, -1.0, k, ROUTES[route]).step.numpy() - g)
+        assert residual < before * (1 + 1e-9)
+        options = {"atol": 0, "btol": 0, "conlim": 0}
+        lsqr = scipy.sparse.linalg.lsqr(matrix, g, iter_lim=k, **options)[0]
+        lsmr = scipy.sparse.linalg.lsmr(matrix, g, maxiter=k, **options)[0]
+        for other in (lsqr, lsmr):
+            assert residual <= np.linalg.norm(matrix @ other - g) + 1e-9
+        before = residual
+    assert residual < 1e-6 * np.linalg.norm(g)
+
+
+@pytest.mark.parametrize("route", ["golub_kahan", "lanczos"])
+def test_the_bases_are_orthonormal_and_j_in_them_is_b(route, rng):
+    matrix, g = with_spectrum(np.geomspace(1.0, 1e-4, 20), (20, 30), rng), rng.normal(size=20)
+    if route == "golub_kahan":
+        to, back = (lambda x, m=m: tf.linalg.matvec(m, x) for m in (matrix, matrix.T))
+        found = spectral.golub_kahan(to, back, tf.constant(g), 30, 12)
+        v = found.columns.numpy()
+    else:
+        found = spectral.lanczos(tf.constant(matrix @ matrix.T), tf.constant(g), 12)
+        v = np.linalg.solve(found.matrix().numpy()[:12], found.rows.numpy()[:12] @ matrix)
+    b, u = found.matrix().numpy(), found.rows.numpy()
+    assert_close(u @ u.T, np.eye(13), 1e-13)
+    assert_close(v @ v.T, np.eye(12), 1e-8 if route == "lanczos" else 1e-13)
+    assert_close(matrix @ v.T, u.T @ b, 1e-8 if route == "lanczos" else 1e-13)
+    assert np.all(np.tril(np.triu(b, -1)) == b)
+    assert_close(found.below[0] * u[0], g, 1e-14)
+
+
+def test_products_that_belong_to_two_matrices_are_told(rng):
+    matrix, g = rng.normal(size=(6, 9)), tf.constant(rng.normal(size=6))
+    back = lambda u: tf.linalg.matvec(matrix.T, u)  # noqa: E731
+    for factor, largest in ((1.0, 1e-14), (1.1, 0.2)):
+        found = spectral.golub_kahan(lambda v, f=factor: f * tf.linalg.matvec(matrix, v), back, g, 9, 4)
+        assert largest / 10 < found.disagreement + 1e-14 < largest + 1e-14
+
+
+@pytest.mark.parametrize("rcond", ROUTES.values())
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_nothing_from_nothing(exponent, rcond):
+    """A zero Jacobian, a zero gradient, and a gradient that no weight reaches."""
+    g = np.array([1.0, 2.0, 0.0])
+    for matrix, vector in (
+        (np.zeros((3, 4)), g),
+        (np.ones((3, 4)), np.zeros(3)),
+        (np.outer([0.0, 0.0, 1.0], np.ones(4)), g),
+    ):
+        found = step(matrix, vector, exponent, 2, rcond)
+        np.testing.assert_array_equal(found.step, np.zeros(4))
+        assert int(found.rank) == 0
+
+
+SMALL = arrays.arrays(np.float64, (5, 7), elements=st.floats(-1.0, 1.0, width=16))
+
+
+@given(SMALL, st.integers(0, 2**32 - 1), st.sampled_from(EXPONENTS), st.floats(1e-3, 1e3), st.sampled_from([1, 3, 5]))
+def test_scaling(matrix, seed, exponent, c, k):
+    """J → cJ steps c^p as far, g → cg c times as far, at any number of products."""
+    rng = np.random.default_rng(seed)
+    matrix, g = matrix + np.eye(5, 7), rng.normal(size=5)
+    one = step(matrix, g, exponent, k).step
+    assert_close(step(c * matrix, g, exponent, k).step, c**exponent * one.numpy(), 1e-6)
+    assert_close(step(matrix, c * g, exponent, k).step, c * one.numpy(), 1e-6)
+
+
+@given(SMALL, st.integers(0, 2**32 - 1), st.sampled_from(EXPONENTS), st.sampled_from([1, 2, 3]))
+def test_rotations_and_the_order_of_rows(matrix, seed, exponent, k):
+    """QJR steps Rᵀ times the step of J for Qg, and copies of the rows in another order take the same step."""
+    rng = np.random.default_rng(seed)
+    matrix, g = matrix + np.eye(5, 7), rng.normal(size=5)
+    q, r = (np.linalg.qr(rng.normal(size=(n, n)))[0] for n in (5, 7))
+    one = step(matrix, g, exponent, k).step.numpy()
+    assert_close(step(q @ matrix @ r, q @ g, exponent, k).step, r.T @ one, 1e-6)
+    order = rng.permutation(5)
+    assert_close(step(matrix[order], g[order], exponent, k).step, one, 1e-6)
+
+
+def test_in_float32_the_bases_stay_orthogonal(rng):
+    """Sixty products of a matrix with a condition number of a million."""
+    matrix = with_spectrum(np.geomspace(1.0, 1e-6, 60), (80, 100), rng).astype("float32")
+    g = tf.constant(rng.normal(size=80), tf.float32)
+    to, back = (lambda x, m=m: tf.linalg.matvec(m, x) for m in (matrix, matrix.T))
+    found = spectral.golub_kahan(to, back, g, 100, 60)
+    for basis in (found.rows, found.columns):
+        there = np.linalg.norm(basis, axis=1) > 0.5
+        assert_close((basis @ tf.transpose(basis)).numpy(), np.diag(there.astype(float)), 1e-5)
+    assert found.disagreement < 1e-5
+
+
+@pytest.mark.parametrize("rcond", ROUTES.values())
+def test_what_is_not_finite_stays_not_finite(rcond, rng):
+    """No product of NaN passes for a breakdown."""
+    matrix, g = rng.normal(size=(4, 6)), rng.normal(size=4)
+    matrix[1, 2] = np.nan
+    reduced = spectral.step.reduced(StackedJacobian.of_matrix(matrix), tf.constant(g), rcond, 3)
+    assert not np.all(np.isfinite(reduced.matrix()))
+
+
+@pytest.mark.parametrize("rcond", ROUTES.values())
+def test_eager_equals_graph_and_an_unknown_number_of_rows(rcond, rng):
+    matrix, g = rng.normal(size=(6, 9)), rng.normal(size=6)
+    specs = [tf.TensorSpec([None, 9], tf.float64), tf.TensorSpec([None], tf.float64)]
+    found = tf.function(lambda m, g: step(m, g, -0.5, 4, rcond), input_signature=specs)(matrix, g)
+    assert_close(found.step, step(matrix, g, -0.5, 4, rcond).step, 1e-12)
+
+
+def test_refusals(rng):
+    matrix, g = rng.normal(size=(4, 6)), rng.normal(size=4)
+    with pytest.raises(ValueError, match="n_products must be at least 1"):
+        step(matrix, g, -1.0, 0)
+    with pytest.raises(TypeError, match="n_products must be an integer"):
+        step(matrix, g, -1.0, 2.5)
+    with pytest.raises(ValueError, match="rcond must be at least 0 and below 1"):
+        step(matrix, g, -1.0, 2, rcond=1.0)
+    with pytest.raises(ValueError, match="mode must be"):
+        step(matrix, g, -1.0, 2, mode="drop")
+    weight = tf.Variable(1.0)
+    products = StackedJacobian.products(lambda: weight * tf.ones([2, 2]), [weight])
+    with pytest.raises(ValueError, match='n_products must be given for a StackedJacobian of the kind "products"'):
+        spectral.spectral_step(products, np.ones(4), -1.0, rcond=1e-6)
+
+
+@pytest.mark.parametrize("rcond", ROUTES.values())
+def test_changed_is_what_the_last_product_changed(rcond, rng):
+    matrix, g = with_spectrum(np.geomspace(1.0, 1e-2, 10), (10, 15), rng), rng.normal(size=10)
+    for exponent in EXPONENTS:
+        steps = {k: step(matrix, g, exponent, k, rcond) for k in (1, 4, 5, 10, 11)}
+        s = {k: found.step.numpy() for k, found in steps.items()}
+        assert_close(steps[1].changed, 1.0, 1e-12)
+        assert_close(steps[5].changed, np.linalg.norm(s[5] - s[4]) / np.linalg.norm(s[5]), 1e-9)
+        for k in (10, 11):  # nothing is left
+            assert steps[k].changed == 0.0
