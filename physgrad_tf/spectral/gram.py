@@ -20,10 +20,11 @@ SMALLEST_GRAM_RCOND = 1e-7
 def through_rows(
     jacobian: StackedJacobian, vector: tf.Tensor, exponent: float, rcond: float, mode: Mode
 ) -> tuple[tf.Tensor, ...]:
-    """Jᵀ (J Jᵀ)^((p−1)/2) g in float64, with rank, largest and smallest kept singular value."""
+    """The step s = Jᵀ (J Jᵀ)^((p−1)/2) g in float64, with rank, largest and smallest kept singular value, and Js."""
     s, u = singular_values_from(validation.finite("the product J Jᵀ of jacobian", jacobian.gram(tf.float64)))
     w = tf.linalg.matvec(u, divided_filter(s, exponent, rcond, mode) * tf.linalg.matvec(u, vector, transpose_a=True))
-    return jacobian.transpose_matvec(w), *kept_spectrum(s, rcond)
+    image = tf.linalg.matvec(u, s**2 * tf.linalg.matvec(u, w, transpose_a=True))  # w → J Jᵀw
+    return jacobian.transpose_matvec(w), *kept_spectrum(s, rcond), image
 
 
 def through_weights(
@@ -33,7 +34,8 @@ def through_weights(
     s, v = singular_values_from(validation.finite("the product JᵀJ of jacobian", jacobian.weight_gram(tf.float64)))
     gradient = jacobian.transpose_matvec(vector)
     w = divided_filter(s, exponent, rcond, mode) * tf.linalg.matvec(v, gradient, transpose_a=True)
-    return tf.linalg.matvec(v, w), *kept_spectrum(s, rcond)
+    step = tf.linalg.matvec(v, w)
+    return step, *kept_spectrum(s, rcond), jacobian.matvec(step)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]

@@ -26,6 +26,7 @@ class SpectralStep:
         rank: how many singular values lie above rcond·σ_max.
         largest: σ_max.
         smallest: the smallest of those above rcond·σ_max; 0 if there are none.
+        image: J times the step, [m]: how far the linear model moves y.
         changed: how much of the step the last of k products has changed, |s_k − s_{k−1}|/|s_k|; 0 of a decomposition,
             which leaves nothing out.
     """
@@ -34,11 +35,12 @@ class SpectralStep:
     rank: tf.Tensor
     largest: tf.Tensor
     smallest: tf.Tensor
+    image: tf.Tensor
     changed: tf.Tensor | float = 0.0
 
     def __tf_flatten__(self) -> tuple[tuple[()], tuple[tf.Tensor, ...]]:
         """What is known in Python, and the tensors: this is how TensorFlow carries it out of a compiled function."""
-        return (), (self.step, self.rank, self.largest, self.smallest, self.changed)
+        return (), (self.step, self.rank, self.largest, self.smallest, self.image, self.changed)
 
     @classmethod
     def __tf_unflatten__(cls, metadata: tuple[()], tensors: tuple[tf.Tensor, ...]) -> SpectralStep:
@@ -93,7 +95,7 @@ def spectral_step(
     if not isinstance(jacobian, StackedJacobian):
         matrix = tf.cast(matrix_to_decompose(validation.batch_of_points("jacobian", jacobian)), tf.float64)
         step, s = decomposed_step(matrix, one_per_row(vector, matrix.shape[0]), exponent, rcond, mode)
-        return SpectralStep(step, *kept_spectrum(s, rcond))
+        return SpectralStep(step, *kept_spectrum(s, rcond), tf.linalg.matvec(matrix, step))
     if jacobian.kind == "products":
         raise ValueError('n_products must be given for a StackedJacobian of the kind "products", got None.')
     if validation.real("rcond", rcond) < SMALLEST_GRAM_RCOND:
@@ -147,7 +149,9 @@ def step_of_reduced(
         step = jacobian.transpose_matvec(through_transpose(reduced, coefficients))
     else:
         raise ValueError("jacobian must be given where the columns of the reduced one are not formed, got None.")
-    return SpectralStep(tf.cast(step, tf.float64), *spectrum, changed)
+    image = tf.linalg.matvec(reduced.matrix(), coefficients)  # JV = UB
+    image = tf.linalg.matvec(reduced.rows, tf.cast(image, reduced.rows.dtype), transpose_a=True)
+    return SpectralStep(tf.cast(step, tf.float64), *spectrum, tf.cast(image, tf.float64), changed)
 
 
 def one_per_row(vector: tf.Tensor, n_rows: int | None) -> tf.Tensor:

@@ -29,7 +29,8 @@ from physgrad_tf.training.jacobian_size import (
 )
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.replicas import gathered, n_replicas, share_of_loss, summed
-from physgrad_tf.training.structure import columns
+from physgrad_tf.training.structure import columns, first, like_columns
+from physgrad_tf.training.trust_region import TrustRegion
 
 #: What the argument `jacobian` may be.
 KINDS = ("auto", "kernel", "layerwise", "reverse", "products")
@@ -87,7 +88,8 @@ class SpectralModel(PhysicsModel):
 
     `History` also holds means over the epoch: "rank", the number of singular values above rcond·σ_max; "sigma_max" and
     "sigma_min", the largest of all and the smallest of those; "step_norm", the length of the step before the optimizer;
-    "changed", the part of the step that the last of k products changed, 0 where J is decomposed.
+    "changed", the part of the step that the last of k products changed, 0 where J is decomposed. With `trust_region`
+    also "ratio", of the decrease that came out to the predicted one, and the "fraction" and "n_products" of the steps.
     See `PhysicsModel` for the other arguments, targets and metrics.
 
     Args:
@@ -108,6 +110,12 @@ class SpectralModel(PhysicsModel):
             the whole batch at once, "auto" as many as keep the step below `max_jacobian_bytes`. The step is the same.
             Not used by "reverse" and "products".
         n_products: the number k of products; None is 32 for "products", and decomposes what the other kinds store.
+        trust_region: choose the length of every step, and the number of products up to `n_products`. The length is
+            that of the smallest loss along the step in the linear model y − tJs. Where the loss falls by less than a
+            quarter of what that predicts, the next step takes half as many products, or, with one, a quarter of the
+            length; by more than three quarters, twice as many. A step that makes the loss of its batch larger is taken
+            back. Of the optimizer, a plain `SGD`, the learning rate is left, as a factor. Costs another run of network
+            and physics; not on several devices (Conn, Gould and Toint, Trust-Region Methods, SIAM 2000).
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -117,7 +125,7 @@ class SpectralModel(PhysicsModel):
             losses.
     """
 
-    training_only = ("rank", "sigma_max", "sigma_min", "step_norm", "changed")
+    training_only: tuple[str, ...] = ("rank", "sigma_max", "sigma_min", "step_norm", "changed")
 
     def __init__(
         self,
@@ -130,6 +138,7 @@ class SpectralModel(PhysicsModel):
         max_jacobian_bytes: int | None = 2**31,
         samples_at_once: int | Literal["auto"] | None = None,
         n_products: int | None = None,
+        trust_region: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(network, simulator, **options)
@@ -156,6 +165,11 @@ class SpectralModel(PhysicsModel):
             validation.count("n_products", n_products, minimum=1)
         self._costs: dict[Any, StepCost] = {}
         self._outputs: dict[Any, int] = {}
+        self.trust_region = trust_region
+        self._region: TrustRegion | None = None
+        if trust_region:
+            self._region = TrustRegion(self, n_products or (N_PRODUCTS if jacobian == "products" else 1))
+            self.training_only = (*self.training_only, "ratio", "fraction", "n_products")
         self._spectrum = {name: keras.metrics.Mean(name=name, dtype=self.compute_dtype) for name in self.training_only}
 
     def compile(self, optimizer: Any = None, loss: Any = "mse", jit_compile: Any = False, **options: Any) -> None:
@@ -168,6 +182,8 @@ class SpectralModel(PhysicsModel):
             **options: passed on to Keras.
         """
         super().compile(keras.optimizers.SGD(1.0) if optimizer is None else optimizer, loss, jit_compile, **options)
+        if self.trust_region:
+            refuse_memory(self.optimizer)
 
     def get_config(self) -> dict[str, Any]:
         """Network, simulator and settings, serialised."""
@@ -179,6 +195,7 @@ class SpectralModel(PhysicsModel):
             "max_jacobian_bytes": self.max_jacobian_bytes,
             "samples_at_once": self.samples_at_once,
             "n_products": self.n_products,
+            "trust_region": self.trust_region,
         }
 
     def jacobian_size(self, inputs: Any) -> JacobianSize:
@@ -262,7 +279,14 @@ class SpectralModel(PhysicsModel):
         share = share_of_loss(self.loss, target, sample_weight)
         take = self.step_by_products if kind == "products" else functools.partial(self.step_by_rows, kind, at_once)
         found, x, y = take(inputs, target, sample_weight, share)
-        parts = unflatten_weights(found.step / n_replicas(), self.trainable_variables)
+        step = found.step
+        if self._region is not None:
+            loss = functools.partial(self.loss_of, inputs, target, sample_weight)
+            expected = functools.partial(loss_along, loss, y, unweighted(found.image, sample_weight, y))
+            length = self._region.length(expected, first(y).dtype)
+            step *= tf.cast(length, step.dtype)
+            before = [tf.identity(variable.value) for variable in self.trainable_variables]
+        parts = unflatten_weights(step / n_replicas(), self.trainable_variables)
         parts = [tf.cast(part, variable.dtype) for part, variable in zip(parts, self.trainable_variables, strict=True)]
         parts = stop_unless_finite(
             "the spectral step",
@@ -271,10 +295,25 @@ class SpectralModel(PhysicsModel):
             ["; rank:", found.rank, "largest and smallest singular value kept:", found.largest, found.smallest],
         )
         self.hand_over(parts)
-        values = (found.rank, found.largest, found.smallest, tf.norm(found.step), found.changed)
+        values = [found.rank, found.largest, found.smallest, tf.norm(step), found.changed]
+        if self._region is not None:
+            rate = tf.cast(self.optimizer.learning_rate, length.dtype)
+            was, now = expected(tf.zeros_like(length)), loss(self.through_xla(self.outputs)(inputs))
+            for variable, value in zip(self.trainable_variables, before, strict=True):
+                variable.assign(tf.where(now <= was, variable.value, value))  # taken back if the loss has grown
+            values += self._region.learn(was, expected(rate * length), now)
         for metric, value in zip(self._spectrum.values(), values, strict=True):
             metric.update_state(tf.cast(value, metric.dtype))
         return x, y
+
+    def loss_of(self, inputs: Any, target: tf.Tensor, sample_weight: Any, y: Any) -> tf.Tensor:
+        """The loss of outputs `y`."""
+        return self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
+
+    def outputs(self, inputs: Any) -> Any:
+        """What y is now, as in training, without a trace: means over batches do not count this run."""
+        with keras.StatelessScope():
+            return self.simulate(self.network(inputs, training=True), inputs)
 
     def step_by_products(
         self, inputs: Any, target: tf.Tensor, sample_weight: Any, share: tf.Tensor | None
@@ -300,7 +339,12 @@ class SpectralModel(PhysicsModel):
         """J in the directions of a few products, ∂L/∂y as one vector, x and y; arguments as in `differentiate`."""
         stacked, gradient, x, y = self.differentiate("products", None, inputs, target, sample_weight, share)
         over_devices = summed if n_replicas() > 1 else None
-        return reduced(stacked, gradient, self.rcond, self.n_products or N_PRODUCTS, over_devices), gradient, x, y
+        most = self.n_products or N_PRODUCTS
+        return reduced(stacked, gradient, self.rcond, most, over_devices, self.limit()), gradient, x, y
+
+    def limit(self) -> tf.Tensor | None:
+        """How many products to take at present; None is as many as there may be."""
+        return None if self._region is None or self._region.most == 1 else self._region.n_products.value
 
     def trial_reduction(self, inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """What a step takes, from an arbitrary ∂L/∂y: y and the step, for the counting of memory and operations."""
@@ -344,7 +388,9 @@ class SpectralModel(PhysicsModel):
     def spectral_step(self, stacked: StackedJacobian, gradient: tf.Tensor) -> spectral.SpectralStep:
         """V f(Σ) Uᵀ `gradient` of a stored Jacobian, by the route that `rcond` and `n_products` ask for."""
         if self.n_products is not None:
-            reduce = self.through_xla(functools.partial(reduced, rcond=self.rcond, n_products=self.n_products))
+            reduce = self.through_xla(
+                functools.partial(reduced, rcond=self.rcond, n_products=self.n_products, limit=self.limit())
+            )
             return step_of_reduced(reduce(stacked, gradient), stacked, self.exponent, self.rcond, self.mode)
         return spectral.spectral_step(
             stacked if self.rcond >= spectral.SMALLEST_GRAM_RCOND else stacked.to_dense(tf.float64),
@@ -474,6 +520,32 @@ class SpectralModel(PhysicsModel):
             raise ValueError(f"{message} It takes about {in_words(cost.memory(known, at_once))}. Its samples: {known}.")
         n_samples = summed(tf.shape(leaf)[0])
         return at_once, [tf.debugging.Assert(n_samples <= most, [message, "Its samples:", n_samples])]
+
+
+def refuse_memory(optimizer: Any) -> None:
+    """Raise unless the optimizer takes every step as it is, times its learning rate: what came out is read from it."""
+    if n_replicas() > 1:
+        raise ValueError("trust_region works on one device: it reads the loss of a whole batch.")
+    plain = type(optimizer) is keras.optimizers.SGD and not optimizer.momentum and not optimizer.weight_decay
+    clipped = any((optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm))
+    if not plain or clipped or optimizer.gradient_accumulation_steps or optimizer.use_ema:
+        raise ValueError(
+            "optimizer must be a plain SGD for trust_region, without momentum, decay, clipping, averages or "
+            f"accumulation, got {type(optimizer).__name__} with {optimizer.get_config()}."
+        )
+
+
+def loss_along(loss: Callable[[Any], tf.Tensor], y: Any, image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """The loss of the linear model at y − `length`·Js, with Js = `image` [batch·n_out]."""
+    flat = columns(y)
+    return loss(like_columns(flat - length * tf.cast(tf.reshape(image, tf.shape(flat)), flat.dtype), y))
+
+
+def unweighted(image: tf.Tensor, sample_weight: Any, y: Any) -> tf.Tensor:
+    """Js from √w Js; outputs of weight zero stay where they are."""
+    if sample_weight is None:
+        return image
+    return tf.math.divide_no_nan(image, tf.cast(tf.sqrt(one_per_output(sample_weight, y)), image.dtype))
 
 
 def agreeing(found: spectral.Bidiagonal) -> list[tf.Operation]:

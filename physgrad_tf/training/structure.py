@@ -25,6 +25,14 @@ def columns(structure: Any) -> tf.Tensor:
     return flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)
 
 
+def like_columns(flat: tf.Tensor, structure: Any) -> Any:
+    """The inverse of `columns`: [batch, n] cut into tensors of the shapes of `structure`."""
+    leaves = keras.tree.flatten(structure)
+    parts = tf.split(flat, [math.prod(leaf.shape[1:]) for leaf in leaves], axis=1)
+    shaped = [tf.reshape(part, tf.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)]
+    return keras.tree.pack_sequence_as(structure, shaped)
+
+
 def like(name: str, structure: Any, reference: Any, reference_name: str) -> Any:
     """Return `structure` with the dtypes of `reference` if its tensors have the same names and shapes.
 

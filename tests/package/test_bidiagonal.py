@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from physgrad_tf import spectral
 from physgrad_tf.jacobians import StackedJacobian
+from physgrad_tf.spectral.step import reduced, step_of_reduced
 from tests.package.agreement import assert_close
 from tests.package.test_spectral_step import reference, with_spectrum
 
@@ -197,3 +198,30 @@ def test_changed_is_what_the_last_product_changed(rcond, rng):
         assert_close(steps[5].changed, np.linalg.norm(s[5] - s[4]) / np.linalg.norm(s[5]), 1e-9)
         for k in (10, 11):  # nothing is left
             assert steps[k].changed == 0.0
+
+
+@pytest.mark.parametrize("rcond", ROUTES.values())
+@pytest.mark.parametrize("limit", [1, 3, 7])
+def test_a_limit_that_only_the_run_knows_is_a_smaller_number_of_products(rcond, limit, rng):
+    matrix, g = with_spectrum(np.geomspace(1.0, 1e-2, 10), (10, 15), rng), tf.constant(rng.normal(size=10))
+    stacked = StackedJacobian.of_matrix(matrix)
+
+    @tf.function(autograph=False)
+    def limited(limit):
+        found = reduced(stacked, g, rcond, 9, limit=limit)
+        return step_of_reduced(found, stacked, -0.5, rcond, "truncate")
+
+    found, expected = limited(tf.constant(limit)), step(matrix, g, -0.5, limit, rcond)
+    for name in ("step", "largest", "smallest", "image", "changed"):
+        assert_close(getattr(found, name), getattr(expected, name), 1e-10)
+    assert int(found.rank) == limit
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5)])
+def test_the_image_of_a_step_is_j_times_the_step(shape, rng):
+    matrix, g = rng.normal(size=shape), rng.normal(size=shape[0])
+    for k in (None, 3, 5):
+        for rcond in ROUTES.values():
+            jacobian = tf.constant(matrix) if k is None and rcond < 1e-7 else StackedJacobian.of_matrix(matrix)
+            found = spectral.spectral_step(jacobian, g, -0.5, rcond=rcond, n_products=k)
+            assert_close(found.image, matrix @ found.step.numpy(), 1e-11)

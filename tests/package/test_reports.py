@@ -131,7 +131,7 @@ def test_the_network_runs_as_in_training_there_and_only_there(kind, loop, data):
 def test_one_entry_of_one_tensor_stops_the_run(bad):
     good, mixed = tf.ones([3]), tf.constant([1.0, bad])
     for tensors in ([good, mixed], [mixed, good]):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="the gradient is not finite.*number"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"the gradient is not finite.*number"):
             stop_unless_finite("the gradient", tensors, tf.constant(7))
     np.testing.assert_array_equal(stop_unless_finite("the gradient", [good], tf.constant(7))[0], good)
 

@@ -66,6 +66,7 @@ MOVED = {
         },
         {"network": dense(2, 2), "simulator": simulators.Swirl(2.0), "samples_at_once": "auto"},
         {"network": dense(2, 2), "simulator": simulators.Swirl(2.0), "jacobian": "products", "n_products": 5},
+        {"network": dense(2, 2), "simulator": simulators.Swirl(2.0), "trust_region": True},
         {"network": dense(2, 2), "simulator": simulators.Swirl(2.0), "max_jacobian_bytes": None},
     ],
 }
