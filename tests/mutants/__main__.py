@@ -39,6 +39,7 @@ NEAR = {
     "training/trust_region": "test_trust_region",
     "training/closed_loop": "test_reports test_closed_loop",
     "training/replicas": "test_several_devices",
+    "training/physics_model": "test_reports test_callbacks test_training test_precision test_several_tensors",
     "training/precision": "test_precision",
     "training/traced_cost": "test_traced_cost",
     "training/jacobian_size": "test_traced_cost test_spectral_model",

@@ -52,23 +52,27 @@ def data(rng):
     return rng.uniform(0.5, 1.5, (7, 2)).astype("float32"), rng.uniform(0.5, 1.5, (7, 2)).astype("float32")
 
 
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_reported_is_the_mean_over_all_samples(kind, data):
+def test_what_is_reported_is_the_mean_over_all_samples(kind, known, data):
     """Batches of 4 and 3, a step of size zero: loss, metric, weighted metric and distance as numpy gives them."""
     inputs, target = data
+    solution = target + 0.5
     weight = np.linspace(0.0, 3.0, 7)
     model = KINDS[kind](network(), Scaling())
     model.compile(keras.optimizers.SGD(0.0), training.HalfSquaredError(), metrics=["mae"], weighted_metrics=["mse"])
     x = np.asarray(model.network(inputs))
     error = x**2 - target
     options = {"batch_size": 4, "verbose": 0, "sample_weight": weight}
-    logs = {k: v[0] for k, v in model.fit(inputs, target, shuffle=False, **options).history.items()}
-    tested = model.evaluate(inputs, target, return_dict=True, **options)
+    given = {"y": target, "x": solution} if known else target
+    logs = {k: v[0] for k, v in model.fit(inputs, given, shuffle=False, **options).history.items()}
+    tested = model.evaluate(inputs, given, return_dict=True, **options)
     for found in (logs, tested):
         assert_close(found["loss"], np.mean(weight * np.sum(error**2, axis=1)) / 2.0, 1e-5)
         assert_close(found["mae"], np.mean(np.abs(error)), 1e-5)
         assert_close(found["mse"], np.mean(np.sum(weight[:, np.newaxis] * error**2, axis=0) / weight.sum()), 1e-5)
-        assert_close(found["x_error"], np.mean(x + 10.0 * target + 100.0 * inputs), 1e-5)
+        distance = np.abs(x - solution) if known else x + 10.0 * target + 100.0 * inputs
+        assert_close(found["x_error"], np.mean(distance), 1e-5)
 
 
 @pytest.mark.parametrize(("proxy", "length"), [("l2", lambda d: d**2 / 2.0), ("l1", np.abs)])
