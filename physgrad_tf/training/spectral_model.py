@@ -285,6 +285,7 @@ class SpectralModel(PhysicsModel):
             expected = functools.partial(loss_along, loss, y, unweighted(found.image, sample_weight, y))
             length = self._region.length(expected, first(y).dtype)
             step *= tf.cast(length, step.dtype)
+            rate = tf.cast(self.optimizer.learning_rate, length.dtype)  # of this step: a schedule moves on with it
             before = [tf.identity(variable.value) for variable in self.trainable_variables]
         parts = unflatten_weights(step / n_replicas(), self.trainable_variables)
         parts = [tf.cast(part, variable.dtype) for part, variable in zip(parts, self.trainable_variables, strict=True)]
@@ -297,7 +298,6 @@ class SpectralModel(PhysicsModel):
         self.hand_over(parts)
         values = [found.rank, found.largest, found.smallest, tf.norm(step), found.changed]
         if self._region is not None:
-            rate = tf.cast(self.optimizer.learning_rate, length.dtype)
             was, now = expected(tf.zeros_like(length)), loss(self.through_xla(self.outputs)(inputs))
             for variable, value in zip(self.trainable_variables, before, strict=True):
                 variable.assign(tf.where(now <= was, variable.value, value))  # taken back if the loss has grown

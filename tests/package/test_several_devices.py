@@ -71,9 +71,9 @@ def test_weights_and_reports_are_those_of_one_device(tmp_path):
             several_devices.CASES, found["one"]["found"], found[kind]["found"], strict=kind == "two devices"
         ):
             weights = np.max(np.abs(np.subtract(one[0], other[0])))
-            # Relative to the value: an error or a length, far from zero. The smallest kept singular value carries the
-            # rounding of the largest, which is 1/rcond times as large.
-            reported = {key: abs(other[1].get(key, np.nan) - value) / abs(value) for key, value in one[1].items()}
+            # Relative to the value: an error or a length, far from zero, or zero on every device. The smallest kept
+            # singular value carries the rounding of the largest, which is 1/rcond times as large.
+            reported = {key: abs(other[1].get(key, np.nan) - v) / (abs(v) or 1.0) for key, v in one[1].items()}
             if not (
                 weights < 1e-10
                 and all(error < 1e-9 for error in reported.values())
