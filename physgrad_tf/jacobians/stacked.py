@@ -104,7 +104,7 @@ class StackedJacobian:
             weights: as in `reverse`.
 
         Returns:
-            The stacked Jacobian, which lives as long as the function that it was made in: it cannot leave a
+            The stacked Jacobian. It lives as long as the function that it was made in, and cannot leave a
             `tf.function`. `to_dense`, `gram` and `weight_gram` form the matrix by one reverse pass per row.
 
         Raises:
