@@ -22,12 +22,15 @@ the step's error grows like ε/rcond², so this route takes no `rcond` below `SM
 with J, or with J Jᵀ, reduce it to a small matrix in the directions that matter for g, see `golub_kahan`.
 """
 
+from physgrad_tf.spectral import gram
 from physgrad_tf.spectral.bidiagonal import Bidiagonal, golub_kahan, lanczos
 from physgrad_tf.spectral.dense import apply_spectral_power, half_inverse, pseudo_inverse, spectral_power
 from physgrad_tf.spectral.filter import Mode as Mode
 from physgrad_tf.spectral.filter import spectral_filter
-from physgrad_tf.spectral.gram import SMALLEST_GRAM_RCOND
 from physgrad_tf.spectral.step import SpectralStep, spectral_step
+
+#: The smallest `rcond` of the route through J Jᵀ; below it, the eigenvalues σ² drown in the rounding of the largest.
+SMALLEST_GRAM_RCOND = gram.SMALLEST_GRAM_RCOND
 
 __all__ = [
     "SMALLEST_GRAM_RCOND",

@@ -228,7 +228,7 @@ class SpectralModel(PhysicsModel):
         if key not in self._costs:
             with self.naming_the_simulator():
                 if kind == "products":
-                    self._costs[key] = ProductsCost(self.trial_reduction, inputs)
+                    self._costs[key] = ProductsCost(self._trial_reduction, inputs)
                 else:
                     self._costs[key] = StepCost(
                         lambda inputs: self.stacked_jacobian(kind, inputs, None)[0], self.spectral_step, inputs, kind
@@ -277,11 +277,11 @@ class SpectralModel(PhysicsModel):
         with tf.control_dependencies(checks):
             inputs = keras.tree.map_structure(tf.identity, inputs)
         share = share_of_loss(self.loss, target, sample_weight)
-        take = self.step_by_products if kind == "products" else functools.partial(self.step_by_rows, kind, at_once)
+        take = self._step_by_products if kind == "products" else functools.partial(self._step_by_rows, kind, at_once)
         found, x, y = take(inputs, target, sample_weight, share)
         step = found.step
         if self._region is not None:
-            loss = functools.partial(self.loss_of, inputs, target, sample_weight)
+            loss = functools.partial(self._loss_of, inputs, target, sample_weight)
             expected = functools.partial(loss_along, loss, y, unweighted(found.image, sample_weight, y))
             length = self._region.length(expected, first(y).dtype)
             step *= tf.cast(length, step.dtype)
@@ -298,7 +298,7 @@ class SpectralModel(PhysicsModel):
         self.hand_over(parts)
         values = [found.rank, found.largest, found.smallest, tf.norm(step), found.changed]
         if self._region is not None:
-            was, now = expected(tf.zeros_like(length)), loss(self.through_xla(self.outputs)(inputs))
+            was, now = expected(tf.zeros_like(length)), loss(self.through_xla(self._y_now)(inputs))
             for variable, value in zip(self.trainable_variables, before, strict=True):
                 variable.assign(tf.where(now <= was, variable.value, value))  # taken back if the loss has grown
             values += self._region.learn(was, expected(rate * length), now)
@@ -306,20 +306,20 @@ class SpectralModel(PhysicsModel):
             metric.update_state(tf.cast(value, metric.dtype))
         return x, y
 
-    def loss_of(self, inputs: Any, target: tf.Tensor, sample_weight: Any, y: Any) -> tf.Tensor:
-        """The loss of outputs `y`."""
+    def _loss_of(self, inputs: Any, target: tf.Tensor, sample_weight: Any, y: Any) -> tf.Tensor:
+        """The loss of outputs `y`, with `inputs`, `target` and `sample_weight` as in `PhysicsModel`."""
         return self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
 
-    def outputs(self, inputs: Any) -> Any:
+    def _y_now(self, inputs: Any) -> Any:
         """What y is now, as in training, without a trace: means over batches do not count this run."""
         with keras.StatelessScope():
             return self.simulate(self.network(inputs, training=True), inputs)
 
-    def step_by_products(
+    def _step_by_products(
         self, inputs: Any, target: tf.Tensor, sample_weight: Any, share: tf.Tensor | None
     ) -> tuple[spectral.SpectralStep, tf.Tensor, tf.Tensor]:
         """The step from products alone, x and y. Several devices exchange sums in it, which XLA cannot compile."""
-        reduce = self.reduce if n_replicas() > 1 else self.through_xla(self.reduce)
+        reduce = self._reduce if n_replicas() > 1 else self.through_xla(self._reduce)
         with self.naming_the_simulator():
             found, gradient, x, y = reduce(inputs, target, sample_weight, share)
         bad = samples_of(tf.where(~tf.math.is_finite(gradient))[:, 0], columns(y).shape[1])
@@ -333,26 +333,26 @@ class SpectralModel(PhysicsModel):
             found = tf.nest.map_structure(tf.identity, found)
         return step_of_reduced(found, None, self.exponent, self.rcond, self.mode), x, y
 
-    def reduce(
+    def _reduce(
         self, inputs: Any, target: tf.Tensor, sample_weight: Any, share: tf.Tensor | None
     ) -> tuple[spectral.Bidiagonal, tf.Tensor, tf.Tensor, tf.Tensor]:
         """J in the directions of a few products, ∂L/∂y as one vector, x and y; arguments as in `differentiate`."""
         stacked, gradient, x, y = self.differentiate("products", None, inputs, target, sample_weight, share)
         over_devices = summed if n_replicas() > 1 else None
         most = self.n_products or N_PRODUCTS
-        return reduced(stacked, gradient, self.rcond, most, over_devices, self.limit()), gradient, x, y
+        return reduced(stacked, gradient, self.rcond, most, over_devices, self._limit()), gradient, x, y
 
-    def limit(self) -> tf.Tensor | None:
+    def _limit(self) -> tf.Tensor | None:
         """How many products to take at present; None is as many as there may be."""
         return None if self._region is None or self._region.most == 1 else self._region.n_products.value
 
-    def trial_reduction(self, inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def _trial_reduction(self, inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """What a step takes, from an arbitrary ∂L/∂y: y and the step, for the counting of memory and operations."""
         stacked, _, y = self.stacked_jacobian("products", inputs, None)
         found = reduced(stacked, tf.reshape(columns(y), [-1]), self.rcond, self.n_products or N_PRODUCTS)
         return columns(y), step_of_reduced(found, None, self.exponent, self.rcond, self.mode).step
 
-    def step_by_rows(
+    def _step_by_rows(
         self,
         kind: Kind,
         at_once: int | None,
@@ -386,10 +386,10 @@ class SpectralModel(PhysicsModel):
         return self.spectral_step(stacked, gradient), x, y
 
     def spectral_step(self, stacked: StackedJacobian, gradient: tf.Tensor) -> spectral.SpectralStep:
-        """V f(Σ) Uᵀ `gradient` of a stored Jacobian, by the route that `rcond` and `n_products` ask for."""
+        """V f(Σ) Uᵀ `gradient` of a Jacobian that is stored, `stacked`, by the route `rcond` and `n_products` ask for."""
         if self.n_products is not None:
             reduce = self.through_xla(
-                functools.partial(reduced, rcond=self.rcond, n_products=self.n_products, limit=self.limit())
+                functools.partial(reduced, rcond=self.rcond, n_products=self.n_products, limit=self._limit())
             )
             return step_of_reduced(reduce(stacked, gradient), stacked, self.exponent, self.rcond, self.mode)
         return spectral.spectral_step(
