@@ -386,7 +386,7 @@ class SpectralModel(PhysicsModel):
         return self.spectral_step(stacked, gradient), x, y
 
     def spectral_step(self, stacked: StackedJacobian, gradient: tf.Tensor) -> spectral.SpectralStep:
-        """V f(Σ) Uᵀ `gradient` of a Jacobian that is stored, `stacked`, by the route `rcond` and `n_products` ask for."""
+        """V f(Σ) Uᵀ `gradient` of `stacked`, which is stored, by the route that `rcond` and `n_products` ask for."""
         if self.n_products is not None:
             reduce = self.through_xla(
                 functools.partial(reduced, rcond=self.rcond, n_products=self.n_products, limit=self._limit())
