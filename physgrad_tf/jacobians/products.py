@@ -74,7 +74,7 @@ def products_of(outputs: Callable[[], tf.Tensor], variables: Sequence[Any]) -> P
     """J of y = `outputs()` with respect to the variables; `outputs` runs once.
 
     Raises:
-        TypeError: if y is not floating, or the dtypes of the variables differ.
+        TypeError: if y is not floating, or its dtype and those of the variables are not one.
         ValueError: if y is not [batch, n_out] with a static n_out, depends on none of the variables, or is computed by
             an operation of TensorFlow whose gradient cannot be differentiated.
     """
@@ -83,6 +83,9 @@ def products_of(outputs: Callable[[], tf.Tensor], variables: Sequence[Any]) -> P
         for variable in variables:
             tape.watch(variable)
         y = validation.batch_of_points("outputs", outputs())
+    dtype = tf.as_dtype(variables[0].dtype)
+    if y.dtype != dtype:
+        raise TypeError(f"outputs must have the dtype of the weights, {dtype.name}, got {y.dtype.name}.")
 
     def transposed(u: tf.Tensor) -> list[tf.Tensor | None]:
         parts = tape.gradient(y, variables, output_gradients=tf.reshape(u, tf.shape(y)))

@@ -111,7 +111,7 @@ class StackedJacobian:
             TypeError: as `reverse`.
             ValueError: as `reverse`, and from `matvec` if a gradient on the way cannot be differentiated once more.
                 One that TensorFlow takes for a constant on one way of several, such as that of bilinear resizing beside
-                a shortcut, is not noticed here; `spectral.golub_kahan` notices.
+                a shortcut, is not noticed here; `spectral.spectral_step` notices.
         """
         validation.function("outputs", outputs)
         part = products_of(outputs, values_of(weights))

@@ -8,7 +8,8 @@ V f(B) |g|e₁ is then the step that these directions know of; it is exact once 
 it is what LSQR finds after k rounds (Paige and Saunders, ACM Trans. Math. Softw. 8, 1982). Large singular values come
 first, so that k damps as well.
 
-Where J Jᵀ is there, the same B comes from it: with J Jᵀ U = U T, T is B Bᵀ, whose Cholesky factor holds α and β.
+Where J Jᵀ is there, the same B comes from it: with J Jᵀ U = U T, T is B Bᵀ, whose Cholesky factor holds α and β. This
+squares: an α below the root of the rounding, 5e-8 σ_max, ends it, although σ of that size may not be meant.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from physgrad_tf import validation
 from physgrad_tf.spectral.filter import Mode, kept_spectrum, spectral_filter
 
 #: A vector shorter than this many units of rounding of the longest one ends the reduction: nothing new is left in it.
@@ -83,7 +85,7 @@ def golub_kahan(
         transpose_matvec: u ↦ Jᵀu, for the rows of this device.
         vector: g, [n_rows].
         n_weights: the number of columns of J.
-        n_products: k.
+        n_products: k, at least 1.
         over_devices: sums over the devices that share out the rows of J; None on one device. Several take as many
             rounds as there are products, one after the other in the graph: their exchange cannot stand in a loop.
         limit: a number of products below `n_products` that only the run knows; None is `n_products`.
@@ -91,14 +93,16 @@ def golub_kahan(
     Returns:
         The bases and B, in the dtype of `vector`.
     """
+    validation.count("n_products", n_products, minimum=1)
     total = over_devices or tf.identity
-    limit = tf.constant(n_products) if limit is None else limit
+    limit = tf.constant(n_products) if limit is None else tf.clip_by_value(limit, 1, n_products)
     zero = tf.zeros([], vector.dtype)
     nothing_new = BREAKDOWN * float(np.finfo(vector.dtype.as_numpy_dtype).eps)
 
     def unit(x: tf.Tensor, largest: tf.Tensor, total: Product) -> tuple[tf.Tensor, tf.Tensor]:
         """A vector of length one and the length, or zeros where that is rounding; NaN stays."""
-        length = tf.sqrt(total(tf.reduce_sum(x * x)))
+        # In float64: squares of float32 vanish below 1e-19, where physics in small units may be.
+        length = tf.cast(tf.sqrt(total(tf.reduce_sum(tf.cast(x, tf.float64) ** 2))), x.dtype)
         length = tf.where(length <= nothing_new * largest, zero, length)
         return x * tf.math.divide_no_nan(tf.ones_like(length), length), length
 
@@ -148,10 +152,11 @@ def lanczos(gram: tf.Tensor, vector: tf.Tensor, n_products: int, limit: tf.Tenso
     Args:
         gram: J Jᵀ, [n_rows, n_rows].
         vector: g, [n_rows], of the same dtype.
-        n_products: k.
+        n_products: k, at least 1.
         limit: as in `golub_kahan`.
     """
-    limit = tf.constant(n_products) if limit is None else limit
+    validation.count("n_products", n_products, minimum=1)
+    limit = tf.constant(n_products) if limit is None else tf.clip_by_value(limit, 1, n_products)
     zero = tf.zeros([], vector.dtype)
     nothing_new = BREAKDOWN * float(np.finfo(vector.dtype.as_numpy_dtype).eps)
 
@@ -176,11 +181,22 @@ def lanczos(gram: tf.Tensor, vector: tf.Tensor, n_products: int, limit: tf.Tenso
         tf.concat([first[tf.newaxis], tf.zeros([n_products, tf.size(vector)], vector.dtype)], axis=0),
         tf.zeros([n_products], vector.dtype),
         tf.concat([length[tf.newaxis], tf.zeros([n_products], vector.dtype)], axis=0),
-        zero,
+        tf.reduce_max(tf.linalg.diag_part(gram)),  # at most σ²_max: what is rounding of it is nothing new
     )
     more = lambda i, rows, diagonal, below, largest: (i < limit) & (below[i] > 0.0)  # noqa: E731
     _, rows, diagonal, below, _ = tf.while_loop(more, one_round, state, maximum_iterations=n_products)
     return Bidiagonal(rows, None, diagonal, below, below[limit] == 0.0, zero)
+
+
+def agreeing(found: Bidiagonal) -> list[tf.Operation]:
+    """The check that v ↦ Jv and u ↦ Jᵀu belong to one matrix, to be run outside of XLA, which leaves checks out."""
+    message = (
+        f"Jv and Jᵀu belong to different matrices, by more than {DISAGREEMENT:g} of the largest singular value: an "
+        "operation in the network or the physics has a gradient that TensorFlow takes for a constant, such as bilinear "
+        'resizing. Replace it, or take the kind "kernel". They differ by'
+    )
+    apart = found.disagreement  # NaN is told elsewhere
+    return [tf.debugging.Assert(~(apart > DISAGREEMENT), [message, apart])]
 
 
 def without(basis: tf.Tensor, x: tf.Tensor, total: Product) -> tf.Tensor:

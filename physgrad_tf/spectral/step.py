@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from physgrad_tf import validation
 from physgrad_tf.jacobians import StackedJacobian
-from physgrad_tf.spectral.bidiagonal import Bidiagonal, filtered, golub_kahan, lanczos, through_transpose
+from physgrad_tf.spectral.bidiagonal import Bidiagonal, agreeing, filtered, golub_kahan, lanczos, through_transpose
 from physgrad_tf.spectral.dense import decomposed_step, matrix_to_decompose
 from physgrad_tf.spectral.filter import Mode, kept_spectrum, spectral_filter
 from physgrad_tf.spectral.gram import SMALLEST_GRAM_RCOND, through_rows, through_weights
@@ -71,7 +71,7 @@ def spectral_step(
         vector: g, [m], such as ∂L/∂y.
         exponent: p in f(σ) = σᵖ.
         rcond: relative threshold τ/σ_max in [0, 1), with the same meaning on all routes. For a `StackedJacobian` at
-            least `SMALLEST_GRAM_RCOND`, unless by products.
+            least `SMALLEST_GRAM_RCOND`, unless by products. Products in float32 resolve no more than about 1e-5.
         mode: "truncate" or "clamp", as in `spectral_power`.
         n_products: k, at least 1; None decomposes. The kind "products" needs it.
 
@@ -82,7 +82,8 @@ def spectral_step(
         TypeError: if `jacobian` or `vector` is not floating or a number is not a number.
         ValueError: if a shape is wrong, `vector` or J holds NaN or Inf, `rcond` is out of range for the route, or
             `mode` is unknown; if the kind is "products" and `n_products` is None.
-        NotImplementedError: if the step of a `StackedJacobian` is differentiated.
+        InvalidArgumentError: by products, if Jv and Jᵀu do not belong to one matrix, see `StackedJacobian.products`.
+        NotImplementedError: if a `StackedJacobian` is decomposed and the step differentiated.
     """
     vector = tf.cast(validation.finite("vector", validation.floating("vector", vector)), tf.float64)
     if n_products is not None:
@@ -90,8 +91,11 @@ def spectral_step(
         spectral_filter(tf.ones([1]), exponent, rcond=rcond, mode=mode)  # refuses what is out of range
         if not isinstance(jacobian, StackedJacobian):
             jacobian = StackedJacobian.of_matrix(matrix_to_decompose(validation.batch_of_points("jacobian", jacobian)))
-        vector = one_per_row(vector, jacobian.n_rows)
-        return step_of_reduced(reduced(jacobian, vector, rcond, n_products), jacobian, exponent, rcond, mode)
+        found = reduced(jacobian, one_per_row(vector, jacobian.n_rows), rcond, n_products)
+        b = validation.finite("what n_products made of jacobian", found.matrix())
+        with tf.control_dependencies([b, *agreeing(found)]):
+            found = tf.nest.map_structure(lambda part: None if part is None else tf.identity(part), found)
+        return step_of_reduced(found, jacobian, exponent, rcond, mode)
     if not isinstance(jacobian, StackedJacobian):
         matrix = tf.cast(matrix_to_decompose(validation.batch_of_points("jacobian", jacobian)), tf.float64)
         step, s = decomposed_step(matrix, one_per_row(vector, matrix.shape[0]), exponent, rcond, mode)
@@ -112,6 +116,11 @@ def spectral_step(
     return SpectralStep(*(rows() if jacobian.n_rows <= jacobian.n_weights else weights()))
 
 
+#: The smallest `rcond` of the reduction by J Jᵀ. What it overlooks, α below 5e-8 σ_max, changes a Gauss-Newton step by
+#: at most 5e-8/rcond² of |g|/σ_max.
+SMALLEST_LANCZOS_RCOND = 1e-3
+
+
 def reduced(
     jacobian: StackedJacobian,
     vector: tf.Tensor,
@@ -124,7 +133,7 @@ def reduced(
 
     By J Jᵀ where it comes from what is stored and `rcond` allows it: one product with it costs less than two with J.
     """
-    if jacobian.kind != "products" and rcond >= SMALLEST_GRAM_RCOND:
+    if jacobian.kind != "products" and rcond >= SMALLEST_LANCZOS_RCOND:
         return lanczos(jacobian.gram(tf.float64), tf.cast(vector, tf.float64), n_products, limit)
     dtype = jacobian.dtype if jacobian.kind == "products" else tf.float64
     return golub_kahan(

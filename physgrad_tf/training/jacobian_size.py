@@ -146,27 +146,31 @@ class ProductsCost(StepCost):
     """
 
     def __init__(self, step: Callable[[Any], Any], inputs: Any) -> None:
-        traced = tf.function(step, autograph=False)
-        found = [traced.get_concrete_function(with_samples(inputs, size)) for size in (FEW, 4 * FEW)]
-        y, of_all_weights = found[0].structured_outputs
+        self._traced, self._inputs, self._known = (
+            tf.function(step, autograph=False),
+            inputs,
+            dict[int, tuple[int, ...]](),
+        )
+        y, of_all_weights = self._traced.get_concrete_function(with_samples(inputs, FEW)).structured_outputs
         self.n_out, self.n_weights = y.shape[1], of_all_weights.shape[0]
-        self._lines = [[count(one.graph) for one in found] for count in COUNTS]
 
     def memory(self, n_samples: int, at_once: int | None = None) -> int:
         """The peak in bytes for so many samples; there are no copies, and `at_once` says nothing."""
-        return self._line(0, n_samples)
+        return self._step_of(n_samples)[0]
 
     def operations(self, n_samples: int) -> int:
         """The floating-point operations for so many samples."""
-        return self._line(1, n_samples)
+        return self._step_of(n_samples)[1]
 
     def stored(self, n_samples: int) -> int:
         """Nothing is stored of the Jacobian."""
         return 0
 
-    def _line(self, which: int, n_samples: int) -> int:
-        few, more = self._lines[which]
-        return round(few + (more - few) * (n_samples - FEW) / (3 * FEW))
+    def _step_of(self, n_samples: int) -> tuple[int, ...]:
+        if n_samples not in self._known:
+            graph = self._traced.get_concrete_function(with_samples(self._inputs, n_samples)).graph
+            self._known[n_samples] = tuple(count(graph) for count in COUNTS)
+        return self._known[n_samples]
 
 
 #: What is told of a graph.

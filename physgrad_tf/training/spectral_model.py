@@ -14,8 +14,8 @@ import tensorflow as tf
 from physgrad_tf import spectral, validation
 from physgrad_tf.jacobians import StackedJacobian, unflatten_weights
 from physgrad_tf.jacobians.kind import Kind, fitting_kind
-from physgrad_tf.jacobians.tapping import everything_below
-from physgrad_tf.spectral.bidiagonal import DISAGREEMENT
+from physgrad_tf.jacobians.tapping import everything_below, generators
+from physgrad_tf.spectral.bidiagonal import agreeing
 from physgrad_tf.spectral.step import reduced, step_of_reduced
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.jacobian_size import (
@@ -88,7 +88,7 @@ class SpectralModel(PhysicsModel):
 
     `History` also holds means over the epoch: "rank", the number of singular values above rcond·σ_max; "sigma_max" and
     "sigma_min", the largest of all and the smallest of those; "step_norm", the length of the step before the optimizer;
-    "changed", the part of the step that the last of k products changed, 0 where J is decomposed. With `trust_region`
+    "changed", where products are taken, the part of the step that the last of k changed. With `trust_region`
     also "ratio", of the decrease that came out to the predicted one, and the "fraction" and "n_products" of the steps.
     See `PhysicsModel` for the other arguments, targets and metrics.
 
@@ -166,9 +166,10 @@ class SpectralModel(PhysicsModel):
         self._costs: dict[Any, StepCost] = {}
         self._outputs: dict[Any, int] = {}
         self.trust_region = trust_region
+        self._by_products = False
         self._region: TrustRegion | None = None
         if trust_region:
-            self._region = TrustRegion(self, n_products or (N_PRODUCTS if jacobian == "products" else 1))
+            self._region = TrustRegion(self, n_products or (N_PRODUCTS if jacobian in ("auto", "products") else 1))
             self.training_only = (*self.training_only, "ratio", "fraction", "n_products")
         self._spectrum = {name: keras.metrics.Mean(name=name, dtype=self.compute_dtype) for name in self.training_only}
 
@@ -271,12 +272,16 @@ class SpectralModel(PhysicsModel):
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """One step V f(Σ) Uᵀ ∂L/∂y for the optimizer; `inputs`, `target`, `sample_weight` as in `PhysicsModel`."""
         kind = self.kind(inputs)
+        self._by_products = kind == "products" or self.n_products is not None
         if self._xla and kind in ("kernel", "layerwise"):
             refuse_rolled(self.network)
         at_once, checks = self.refuse_large(kind, inputs)
         with tf.control_dependencies(checks):
             inputs = keras.tree.map_structure(tf.identity, inputs)
         share = share_of_loss(self.loss, target, sample_weight)
+        if self.trust_region and n_replicas() > 1:
+            raise ValueError("trust_region works on one device: it reads the loss of a whole batch.")
+        seeds = [tf.identity(state.value) for state in seed_states(self.network)] if self.trust_region else []
         take = self._step_by_products if kind == "products" else functools.partial(self._step_by_rows, kind, at_once)
         found, x, y = take(inputs, target, sample_weight, share)
         step = found.step
@@ -298,21 +303,29 @@ class SpectralModel(PhysicsModel):
         self.hand_over(parts)
         values = [found.rank, found.largest, found.smallest, tf.norm(step), found.changed]
         if self._region is not None:
-            was, now = expected(tf.zeros_like(length)), loss(self.through_xla(self._y_now)(inputs))
+            was, now = expected(tf.zeros_like(length)), loss(self.through_xla(self._y_now)(inputs, seeds))
             for variable, value in zip(self.trainable_variables, before, strict=True):
                 variable.assign(tf.where(now <= was, variable.value, value))  # taken back if the loss has grown
-            values += self._region.learn(was, expected(rate * length), now)
+            chosen = self._by_products and self.exponent < 1.0
+            relative = tf.math.divide_no_nan(tf.norm(step), tf.cast(tf.linalg.global_norm(before), step.dtype))
+            values += self._region.learn(was, expected(rate * length), now, relative, found.rank if chosen else None)
         for metric, value in zip(self._spectrum.values(), values, strict=True):
             metric.update_state(tf.cast(value, metric.dtype))
         return x, y
 
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
+        """As in `PhysicsModel`, of `x`, `y`, `y_pred` and `sample_weight`; "changed" only where products are taken."""
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {name: value for name, value in results.items() if name != "changed" or self._by_products}
+
     def _loss_of(self, inputs: Any, target: tf.Tensor, sample_weight: Any, y: Any) -> tf.Tensor:
         """The loss of outputs `y`, with `inputs`, `target` and `sample_weight` as in `PhysicsModel`."""
-        return self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
+        with keras.StatelessScope():  # Keras counts a mean for every output whenever it computes a loss
+            return self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
 
-    def _y_now(self, inputs: Any) -> Any:
-        """What y is now, as in training, without a trace: means over batches do not count this run."""
-        with keras.StatelessScope():
+    def _y_now(self, inputs: Any, seeds: list[tf.Tensor]) -> Any:
+        """What y is now, as in training and with the random numbers of the step; means over batches do not count it."""
+        with keras.StatelessScope(list(zip(seed_states(self.network), seeds, strict=True))):
             return self.simulate(self.network(inputs, training=True), inputs)
 
     def _step_by_products(
@@ -344,7 +357,7 @@ class SpectralModel(PhysicsModel):
 
     def _limit(self) -> tf.Tensor | None:
         """How many products to take at present; None is as many as there may be."""
-        return None if self._region is None or self._region.most == 1 else self._region.n_products.value
+        return None if self._region is None else self._region.n_products.value
 
     def _trial_reduction(self, inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """What a step takes, from an arbitrary ∂L/∂y: y and the step, for the counting of memory and operations."""
@@ -522,10 +535,13 @@ class SpectralModel(PhysicsModel):
         return at_once, [tf.debugging.Assert(n_samples <= most, [message, "Its samples:", n_samples])]
 
 
+def seed_states(network: keras.Layer) -> list[keras.Variable]:
+    """The states of all random generators in the layers of a network."""
+    return [generator.state for layer in everything_below(network) for generator in generators(layer)]
+
+
 def refuse_memory(optimizer: Any) -> None:
     """Raise unless the optimizer takes every step as it is, times its learning rate: what came out is read from it."""
-    if n_replicas() > 1:
-        raise ValueError("trust_region works on one device: it reads the loss of a whole batch.")
     plain = type(optimizer) is keras.optimizers.SGD and not optimizer.momentum and not optimizer.weight_decay
     clipped = any((optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm))
     if not plain or clipped or optimizer.gradient_accumulation_steps or optimizer.use_ema:
@@ -546,16 +562,6 @@ def unweighted(image: tf.Tensor, sample_weight: Any, y: Any) -> tf.Tensor:
     if sample_weight is None:
         return image
     return tf.math.divide_no_nan(image, tf.cast(tf.sqrt(one_per_output(sample_weight, y)), image.dtype))
-
-
-def agreeing(found: spectral.Bidiagonal) -> list[tf.Operation]:
-    """The check that v ↦ Jv and u ↦ Jᵀu belong to one matrix."""
-    message = (
-        f"Jv and Jᵀu belong to different matrices, by more than {DISAGREEMENT:g} of the largest singular "
-        "value: an operation in the network or the physics has a gradient that TensorFlow takes for a constant, such "
-        'as bilinear resizing. Replace it, or take jacobian="kernel". They differ by'
-    )
-    return [tf.debugging.Assert(found.disagreement <= DISAGREEMENT, [message, found.disagreement])]
 
 
 def refuse_rolled(network: keras.Layer) -> None:
