@@ -82,7 +82,8 @@ def spectral_step(
         TypeError: if `jacobian` or `vector` is not floating or a number is not a number.
         ValueError: if a shape is wrong, `vector` or J holds NaN or Inf, `rcond` is out of range for the route, or
             `mode` is unknown; if the kind is "products" and `n_products` is None.
-        InvalidArgumentError: by products, if Jv and Jᵀu do not belong to one matrix, see `StackedJacobian.products`.
+        tf.errors.InvalidArgumentError: by products, if Jv and Jᵀu do not belong to one matrix, see
+            `StackedJacobian.products`.
         NotImplementedError: if a `StackedJacobian` is decomposed and the step differentiated.
     """
     vector = tf.cast(validation.finite("vector", validation.floating("vector", vector)), tf.float64)

@@ -270,7 +270,11 @@ class SpectralModel(PhysicsModel):
         return self._outputs[key]
 
     def update(self, inputs: Any, target: tf.Tensor, sample_weight: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step V f(Σ) Uᵀ ∂L/∂y for the optimizer; `inputs`, `target`, `sample_weight` as in `PhysicsModel`."""
+        """One step V f(Σ) Uᵀ ∂L/∂y for the optimizer; `inputs`, `target`, `sample_weight` as in `PhysicsModel`.
+
+        Raises:
+            ValueError: if there are several devices and a trust region.
+        """
         kind = self.kind(inputs)
         self._by_products = kind == "products" or self.n_products is not None
         if self._xla and kind in ("kernel", "layerwise"):
