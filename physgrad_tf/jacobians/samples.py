@@ -57,14 +57,19 @@ def why_dependent(network: keras.Layer, inputs: Any, training: bool) -> str | No
 
     A trial that cannot run warns and counts as passed; so does one of inputs whose size is not known.
     """
-    specs = [(tuple(leaf.shape[1:]), str(leaf.dtype)) for leaf in keras.tree.flatten(inputs)]
-    if any(None in shape for shape, _ in specs):
+    like = samples_like(inputs)
+    if any(None in shape for shape, _ in like):
         return None
-    key = (training, tuple(specs), tuple(layer.trainable for layer in everything_below(network)))
+    key = (training, like, tuple(layer.trainable for layer in everything_below(network)))
     known = _verdicts.setdefault(network, {})
     if key not in known:
         known[key] = _try(network, inputs, training)
     return known[key]
+
+
+def samples_like(inputs: Any) -> tuple[tuple[tuple[int | None, ...], str], ...]:
+    """Shape and dtype of a sample, tensor by tensor: what does not depend on the number of samples."""
+    return tuple((tuple(leaf.shape[1:]), str(leaf.dtype)) for leaf in keras.tree.flatten(inputs))
 
 
 def _try(network: keras.Layer, inputs: Any, training: bool) -> str | None:

@@ -299,7 +299,7 @@ class StackedJacobian:
             TypeError: if `w` is not floating.
             ValueError: if `w` does not have one entry per row.
         """
-        w = self._one_per_row("w", w)
+        w = one_entry_per("row", "w", w, self.n_rows)
         products: dict[int, tf.Tensor] = {}
         for part in self.parts:
             products |= part.transpose_products(w)  # w → Jᵀw
@@ -316,9 +316,7 @@ class StackedJacobian:
             TypeError: if `v` is not floating.
             ValueError: if `v` does not have one entry per weight.
         """
-        v = validation.floating("v", v)
-        if v.shape.rank != 1 or not v.shape.is_compatible_with([self.n_weights]):
-            raise ValueError(f"v must have shape [{self.n_weights}], one entry per weight, got {v.shape}.")
+        v = one_entry_per("weight", "v", v, self.n_weights)
         by_place = dict(enumerate(tf.split(v, self.sizes)))
         return tf.add_n([part.products(by_place) for part in self.parts])  # v → Jv
 
@@ -329,14 +327,8 @@ class StackedJacobian:
             TypeError: if `factors` is not floating.
             ValueError: if `factors` does not have one entry per row.
         """
-        factors = self._one_per_row("factors", factors)
+        factors = one_entry_per("row", "factors", factors, self.n_rows)
         return dataclasses.replace(self, parts=tuple(part.scaled_rows(factors) for part in self.parts))
-
-    def _one_per_row(self, name: str, vector: Any) -> tf.Tensor:
-        vector = validation.floating(name, vector)
-        if vector.shape.rank != 1 or not vector.shape.is_compatible_with([self.n_rows]):
-            raise ValueError(f"{name} must have shape [{self.n_rows}], one entry per row, got {vector.shape}.")
-        return vector
 
     def to_dense(self, dtype: tf.DType | None = None) -> tf.Tensor:
         """The matrix J itself, [batch·n_out, n_weights].
@@ -365,6 +357,14 @@ class StackedJacobian:
     def __tf_unflatten__(cls, metadata: tuple[Any, ...], parts: tuple[Part, ...]) -> StackedJacobian:
         """The stacked Jacobian again, from the `metadata` and `parts` that `__tf_flatten__` gave."""
         return cls(tuple(parts), *metadata)
+
+
+def one_entry_per(what: str, name: str, vector: Any, n: int | None) -> tf.Tensor:
+    """Return the argument `name`, `vector`, as a floating vector of `n` entries, or raise."""
+    vector = validation.floating(name, vector)
+    if vector.shape.rank != 1 or not vector.shape.is_compatible_with([n]):
+        raise ValueError(f"{name} must have shape [{n}], one entry per {what}, got {vector.shape}.")
+    return vector
 
 
 def values_of(weights: Sequence[Any]) -> list[Any]:

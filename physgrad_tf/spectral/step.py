@@ -149,18 +149,18 @@ def reduced(
 
 
 def step_of_reduced(
-    reduced: Bidiagonal, jacobian: StackedJacobian | None, exponent: float, rcond: float, mode: Mode
+    found: Bidiagonal, jacobian: StackedJacobian | None, exponent: float, rcond: float, mode: Mode
 ) -> SpectralStep:
-    """The step V f(B) |g|e₁ of a `reduced` J. Where V is formed, J itself is not needed."""
-    coefficients, spectrum, changed = filtered(reduced, exponent, rcond, mode)
-    if reduced.columns is not None:
-        step = tf.linalg.matvec(reduced.columns, tf.cast(coefficients, reduced.columns.dtype), transpose_a=True)
+    """The step V f(B) |g|e₁ of a J that is reduced to `found`. Where V is formed, J itself is not needed."""
+    coefficients, spectrum, changed = filtered(found, exponent, rcond, mode)
+    if found.columns is not None:
+        step = tf.linalg.matvec(found.columns, tf.cast(coefficients, found.columns.dtype), transpose_a=True)
     elif jacobian is not None:
-        step = jacobian.transpose_matvec(through_transpose(reduced, coefficients))
+        step = jacobian.transpose_matvec(through_transpose(found, coefficients))
     else:
         raise ValueError("jacobian must be given where the columns of the reduced one are not formed, got None.")
-    image = tf.linalg.matvec(reduced.matrix(), coefficients)  # JV = UB
-    image = tf.linalg.matvec(reduced.rows, tf.cast(image, reduced.rows.dtype), transpose_a=True)
+    image = tf.linalg.matvec(found.matrix(), coefficients)  # JV = UB
+    image = tf.linalg.matvec(found.rows, tf.cast(image, found.rows.dtype), transpose_a=True)
     return SpectralStep(tf.cast(step, tf.float64), *spectrum, tf.cast(image, tf.float64), changed)
 
 

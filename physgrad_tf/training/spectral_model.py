@@ -14,6 +14,7 @@ import tensorflow as tf
 from physgrad_tf import spectral, validation
 from physgrad_tf.jacobians import StackedJacobian, unflatten_weights
 from physgrad_tf.jacobians.kind import Kind, fitting_kind
+from physgrad_tf.jacobians.samples import samples_like
 from physgrad_tf.jacobians.tapping import everything_below, generators
 from physgrad_tf.spectral.bidiagonal import agreeing
 from physgrad_tf.spectral.step import reduced, step_of_reduced
@@ -29,8 +30,9 @@ from physgrad_tf.training.jacobian_size import (
 )
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.replicas import gathered, n_replicas, share_of_loss, summed
-from physgrad_tf.training.structure import columns, first, like_columns
-from physgrad_tf.training.trust_region import TrustRegion
+from physgrad_tf.training.rows import one_per_output, samples_of, unweighted
+from physgrad_tf.training.structure import columns, first
+from physgrad_tf.training.trust_region import TrustRegion, loss_along, refuse_unless_plain
 
 #: What the argument `jacobian` may be.
 KINDS = ("auto", "kernel", "layerwise", "reverse", "products")
@@ -79,8 +81,9 @@ class SpectralModel(PhysicsModel):
     damps, as `rcond` does; "changed" tells how much the last product still mattered. With `jacobian="products"` J is
     never there at all: memory is that of a gradient and of k vectors of weights and of outputs, and layers may mix
     samples, as BatchNormalization does in training, since the network runs on the batch itself. With the other kinds,
-    the k products are those of J Jᵀ, which takes less time than its eigenvalues. XLA takes long for convolutions in the
-    loop over the products; there, leave `jit_compile` out.
+    the k products are those of J Jᵀ in place of its eigenvalues if `rcond` ≥ 1e-3, else of J as it is stored, which is
+    slower and overlooks no small singular value. XLA takes long for convolutions in the loop over the products; there,
+    leave `jit_compile` out.
 
     Three things damp, then. "truncate" leaves directions below the threshold out, whatever the data say there; "clamp"
     keeps them, as far as gradient descent would go with the step size τ^(p−1); few products leave out, along every
@@ -181,10 +184,13 @@ class SpectralModel(PhysicsModel):
             loss: any Keras loss of y* and y that can be differentiated by y.
             jit_compile: as in `PhysicsModel.compile`.
             **options: passed on to Keras.
+
+        Raises:
+            ValueError: with `trust_region`, unless the optimizer is a plain `SGD`.
         """
         super().compile(keras.optimizers.SGD(1.0) if optimizer is None else optimizer, loss, jit_compile, **options)
         if self.trust_region:
-            refuse_memory(self.optimizer)
+            refuse_unless_plain(self.optimizer)
 
     def get_config(self) -> dict[str, Any]:
         """Network, simulator and settings, serialised."""
@@ -224,8 +230,7 @@ class SpectralModel(PhysicsModel):
 
     def _step_cost(self, kind: Kind, inputs: Any) -> StepCost:
         """What a step with a Jacobian of this `kind` takes for any number of samples like `inputs`."""
-        specs = [(tuple(leaf.shape[1:]), str(leaf.dtype)) for leaf in keras.tree.flatten(inputs)]
-        key = (kind, tuple(specs), tuple(variable.path for variable in self.trainable_variables))
+        key = (kind, samples_like(inputs), tuple(variable.path for variable in self.trainable_variables))
         if key not in self._costs:
             with self.naming_the_simulator():
                 if kind == "products":
@@ -257,8 +262,7 @@ class SpectralModel(PhysicsModel):
 
     def n_outputs(self, inputs: Any) -> int:
         """How many outputs y has for each sample of `inputs`; 0 if only a run tells."""
-        specs = [(tuple(leaf.shape[1:]), str(leaf.dtype)) for leaf in keras.tree.flatten(inputs)]
-        key = tuple(specs)
+        key = samples_like(inputs)
         if key not in self._outputs:
             run = tf.function(lambda inputs: columns(self.simulate(self.network(inputs), inputs)), autograph=False)
             with keras.StatelessScope():
@@ -544,30 +548,6 @@ def seed_states(network: keras.Layer) -> list[keras.Variable]:
     return [generator.state for layer in everything_below(network) for generator in generators(layer)]
 
 
-def refuse_memory(optimizer: Any) -> None:
-    """Raise unless the optimizer takes every step as it is, times its learning rate: what came out is read from it."""
-    plain = type(optimizer) is keras.optimizers.SGD and not optimizer.momentum and not optimizer.weight_decay
-    clipped = any((optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm))
-    if not plain or clipped or optimizer.gradient_accumulation_steps or optimizer.use_ema:
-        raise ValueError(
-            "optimizer must be a plain SGD for trust_region, without momentum, decay, clipping, averages or "
-            f"accumulation, got {type(optimizer).__name__} with {optimizer.get_config()}."
-        )
-
-
-def loss_along(loss: Callable[[Any], tf.Tensor], y: Any, image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """The loss of the linear model at y − `length`·Js, with Js = `image` [batch·n_out]."""
-    flat = columns(y)
-    return loss(like_columns(flat - length * tf.cast(tf.reshape(image, tf.shape(flat)), flat.dtype), y))
-
-
-def unweighted(image: tf.Tensor, sample_weight: Any, y: Any) -> tf.Tensor:
-    """Js from √w Js; outputs of weight zero stay where they are."""
-    if sample_weight is None:
-        return image
-    return tf.math.divide_no_nan(image, tf.cast(tf.sqrt(one_per_output(sample_weight, y)), image.dtype))
-
-
 def refuse_rolled(network: keras.Layer) -> None:
     """Raise where XLA would fail: the columns of a recurrent layer come from its loop, differentiated row by row."""
     for layer in everything_below(network):
@@ -576,25 +556,3 @@ def refuse_rolled(network: keras.Layer) -> None:
                 f"layer {layer.name} runs its time steps in a loop, whose columns of J XLA cannot compile: build it "
                 'with unroll=True, or leave jit_compile out, or take jacobian="reverse".'
             )
-
-
-def one_per_output(sample_weight: Any, y: Any) -> tf.Tensor:
-    """Weights of samples [batch] or of outputs [batch, ...] as one vector, an entry for every row of J."""
-    leaves, weights = keras.tree.flatten(y), keras.tree.flatten(sample_weight)
-    weights = weights * len(leaves) if len(weights) == 1 else weights
-    whole = [broadcast_to(tf.cast(w, leaf.dtype), leaf) for w, leaf in zip(weights, leaves, strict=True)]
-    return tf.reshape(columns(whole), [-1])
-
-
-def broadcast_to(weights: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Weights with fewer dimensions than `y`, of its shape."""
-    missing = len(y.shape) - len(weights.shape)
-    if missing < 0:
-        raise ValueError(f"sample_weight must have at most the dimensions of y, {y.shape}, got {weights.shape}.")
-    weights = tf.reshape(weights, tf.concat([tf.shape(weights), tf.ones([missing], tf.int32)], axis=0))
-    return tf.ensure_shape(tf.broadcast_to(weights, tf.shape(y)), y.shape)
-
-
-def samples_of(rows: tf.Tensor, n_out: int) -> tf.Tensor:
-    """The samples that these rows of J belong to, each once."""
-    return tf.unique(rows // n_out)[0]

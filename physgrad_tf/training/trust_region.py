@@ -11,10 +11,13 @@ With one product left, or where J is decomposed, a fraction of the step is taken
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from physgrad_tf.training.structure import columns, like_columns
 
 #: Below the first ratio the region shrinks, above the second it grows.
 BAD, GOOD = 0.25, 0.75
@@ -120,3 +123,20 @@ def next_region(
         tf.where(bad, smaller[0], tf.where(good, larger[0], fraction)),
         tf.where(bad, smaller[1], tf.where(good, larger[1], n_products)),
     )
+
+
+def loss_along(loss: Callable[[Any], tf.Tensor], y: Any, image: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """The loss of the linear model at y − `length`·Js, with Js = `image` [batch·n_out]."""
+    flat = columns(y)
+    return loss(like_columns(flat - length * tf.cast(tf.reshape(image, tf.shape(flat)), flat.dtype), y))
+
+
+def refuse_unless_plain(optimizer: Any) -> None:
+    """Raise unless the optimizer takes every step as it is, times its learning rate: what came out is read from it."""
+    plain = type(optimizer) is keras.optimizers.SGD and not optimizer.momentum and not optimizer.weight_decay
+    clipped = any((optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm))
+    if not plain or clipped or optimizer.gradient_accumulation_steps or optimizer.use_ema:
+        raise ValueError(
+            "optimizer must be a plain SGD for trust_region, without momentum, decay, clipping, averages or "
+            f"accumulation, got {type(optimizer).__name__} with {optimizer.get_config()}."
+        )

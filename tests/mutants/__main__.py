@@ -36,6 +36,7 @@ NEAR = {
     "updates/": "test_options test_updates test_spectral_derivative",
     "training/solvers": "test_options test_training",
     "training/spectral_model": "test_reports test_trust_region test_spectral_model test_saved_settings",
+    "training/rows": "test_trust_region test_spectral_model",
     "training/trust_region": "test_trust_region",
     "training/closed_loop": "test_reports test_closed_loop",
     "training/replicas": "test_several_devices",
