@@ -73,7 +73,7 @@ def golub_kahan(
     matvec: Product,
     transpose_matvec: Product,
     vector: tf.Tensor,
-    n_weights: int,
+    n_weights: int | tf.Tensor,
     n_products: int,
     over_devices: Product | None = None,
     limit: tf.Tensor | None = None,

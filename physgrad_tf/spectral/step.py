@@ -14,7 +14,7 @@ from physgrad_tf.jacobians import StackedJacobian
 from physgrad_tf.spectral.bidiagonal import Bidiagonal, agreeing, filtered, golub_kahan, lanczos, through_transpose
 from physgrad_tf.spectral.dense import decomposed_step, matrix_to_decompose
 from physgrad_tf.spectral.filter import Mode, kept_spectrum, spectral_filter
-from physgrad_tf.spectral.gram import SMALLEST_GRAM_RCOND, through_rows, through_weights
+from physgrad_tf.spectral.gram import SMALLEST_GRAM_RCOND, singular_values_from, through_rows, through_weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,11 +92,7 @@ def spectral_step(
         spectral_filter(tf.ones([1]), exponent, rcond=rcond, mode=mode)  # refuses what is out of range
         if not isinstance(jacobian, StackedJacobian):
             jacobian = StackedJacobian.of_matrix(matrix_to_decompose(validation.batch_of_points("jacobian", jacobian)))
-        found = reduced(jacobian, one_per_row(vector, jacobian.n_rows), rcond, n_products)
-        b = validation.finite("what n_products made of jacobian", found.matrix())
-        with tf.control_dependencies([b, *agreeing(found)]):
-            found = tf.nest.map_structure(lambda part: None if part is None else tf.identity(part), found)
-        return step_of_reduced(found, jacobian, exponent, rcond, mode)
+        return step_by_products(jacobian, one_per_row(vector, jacobian.n_rows), exponent, rcond, mode, n_products)
     if not isinstance(jacobian, StackedJacobian):
         matrix = tf.cast(matrix_to_decompose(validation.batch_of_points("jacobian", jacobian)), tf.float64)
         step, s = decomposed_step(matrix, one_per_row(vector, matrix.shape[0]), exponent, rcond, mode)
@@ -115,6 +111,45 @@ def spectral_step(
     if jacobian.n_rows is None:
         return SpectralStep(*tf.cond(tf.size(vector) <= jacobian.n_weights, rows, weights))
     return SpectralStep(*(rows() if jacobian.n_rows <= jacobian.n_weights else weights()))
+
+
+def step_by_products(
+    jacobian: StackedJacobian,
+    vector: tf.Tensor,
+    exponent: float,
+    rcond: float,
+    mode: Mode,
+    n_products: int,
+    limit: tf.Tensor | None = None,
+) -> SpectralStep:
+    """The step of checked arguments by `n_products` products, at most `limit` of them, on one device.
+
+    With J Jᵀ where `rcond` allows it. Below, what is stored has more weights than rows as a rule, and a product with
+    it in float64 costs more than all eigenvalues of J Jᵀ together; in the basis of its eigenvectors J is diagonal.
+    """
+
+    def by_reduction() -> SpectralStep:
+        found = reduced(jacobian, vector, rcond, n_products, limit=limit)
+        b = validation.finite("what n_products made of jacobian", found.matrix())
+        with tf.control_dependencies([b, *agreeing(found)]):
+            found = tf.nest.map_structure(lambda part: None if part is None else tf.identity(part), found)
+        return step_of_reduced(found, jacobian, exponent, rcond, mode)
+
+    def by_eigenvectors() -> SpectralStep:
+        gram = validation.finite("the product J Jᵀ of jacobian", jacobian.gram(tf.float64))
+        s, u = singular_values_from(gram)
+        w = tf.linalg.matvec(u, tf.cast(vector, tf.float64), transpose_a=True)  # g → Uᵀg
+        diagonal = lambda x: s * x  # noqa: E731
+        found = golub_kahan(diagonal, diagonal, w, tf.size(w), n_products, limit=limit)
+        along = step_of_reduced(found, None, exponent, rcond, mode)
+        step = jacobian.transpose_matvec(tf.linalg.matvec(u, tf.math.divide_no_nan(along.step, s)))  # V = Jᵀ U Σ⁻¹
+        return dataclasses.replace(along, step=step, image=tf.linalg.matvec(u, along.image))
+
+    if jacobian.kind == "products" or rcond >= SMALLEST_LANCZOS_RCOND or rcond < SMALLEST_GRAM_RCOND:
+        return by_reduction()
+    if jacobian.n_rows is None:
+        return tf.cond(tf.size(vector) <= jacobian.n_weights, by_eigenvectors, by_reduction)
+    return by_eigenvectors() if jacobian.n_rows <= jacobian.n_weights else by_reduction()
 
 
 #: The smallest `rcond` of the reduction by J Jᵀ. What it overlooks, α below 5e-8 σ_max, changes a Gauss-Newton step by

@@ -17,7 +17,7 @@ from physgrad_tf.jacobians.kind import Kind, fitting_kind
 from physgrad_tf.jacobians.samples import samples_like
 from physgrad_tf.jacobians.tapping import everything_below, generators
 from physgrad_tf.spectral.bidiagonal import agreeing
-from physgrad_tf.spectral.step import reduced, step_of_reduced
+from physgrad_tf.spectral.step import SMALLEST_LANCZOS_RCOND, reduced, step_by_products, step_of_reduced
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.jacobian_size import (
     MOST_SAMPLES,
@@ -81,9 +81,9 @@ class SpectralModel(PhysicsModel):
     damps, as `rcond` does; "changed" tells how much the last product still mattered. With `jacobian="products"` J is
     never there at all: memory is that of a gradient and of k vectors of weights and of outputs, and layers may mix
     samples, as BatchNormalization does in training, since the network runs on the batch itself. With the other kinds,
-    the k products are those of J Jᵀ in place of its eigenvalues if `rcond` ≥ 1e-3, else of J as it is stored, which is
-    slower and overlooks no small singular value. XLA takes long for convolutions in the loop over the products; there,
-    leave `jit_compile` out.
+    the k products are those of J Jᵀ, in place of its eigenvalues, if `rcond` ≥ 1e-3. Below, J Jᵀ would overlook small
+    singular values; its eigenvalues are computed as well, and the products damp but save no time. XLA takes long for
+    convolutions in the loop over the products; there, leave `jit_compile` out.
 
     Three things damp, then. "truncate" leaves directions below the threshold out, whatever the data say there; "clamp"
     keeps them, as far as gradient descent would go with the step size τ^(p−1); few products leave out, along every
@@ -409,6 +409,9 @@ class SpectralModel(PhysicsModel):
     def spectral_step(self, stacked: StackedJacobian, gradient: tf.Tensor) -> spectral.SpectralStep:
         """V f(Σ) Uᵀ `gradient` of `stacked`, which is stored, by the route that `rcond` and `n_products` ask for."""
         if self.n_products is not None:
+            if self.rcond < SMALLEST_LANCZOS_RCOND:  # by eigenvalues, which stay outside of XLA
+                settings = (self.exponent, self.rcond, self.mode, self.n_products, self._limit())
+                return step_by_products(stacked, gradient, *settings)
             reduce = self.through_xla(
                 functools.partial(reduced, rcond=self.rcond, n_products=self.n_products, limit=self._limit())
             )
