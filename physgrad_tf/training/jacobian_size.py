@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import spectral
+from physgrad_tf.spectral.step import SMALLEST_LANCZOS_RCOND
 from physgrad_tf.training import traced_cost
 
 #: For how many samples the making of the Jacobian is traced; what does not grow with them should not count.
@@ -194,10 +195,11 @@ def with_samples(tensors: Any, n_samples: int, of: int | None = None) -> Any:
     return tf.nest.map_structure(spec, tensors) if of else keras.tree.map_structure(spec, tensors)
 
 
-def route(n_rows: int, n_weights: int, rcond: float, n_products: int | None = None) -> str:
-    """What is decomposed."""
+def route(kind: str, n_rows: int, n_weights: int, rcond: float, n_products: int | None) -> str:
+    """What is decomposed; `n_products` is None where no products are taken."""
     if n_products is not None:
-        return f"B of {n_products} products"
+        whole = kind != "products" and spectral.SMALLEST_GRAM_RCOND <= rcond < SMALLEST_LANCZOS_RCOND
+        return "J Jᵀ" if whole and n_rows <= n_weights else f"B of {n_products} products"
     if rcond < spectral.SMALLEST_GRAM_RCOND:
         return "J"
     return "J Jᵀ" if n_rows <= n_weights else "JᵀJ"

@@ -218,12 +218,13 @@ class SpectralModel(PhysicsModel):
         kind, n_samples = self.kind(inputs), len(keras.tree.flatten(inputs)[0])
         cost = self._step_cost(kind, inputs)
         n_rows, n_weights = n_samples * cost.n_out, cost.n_weights
+        n_products = self.n_products or (N_PRODUCTS if kind == "products" else None)
         return JacobianSize(
             n_rows,
             n_weights,
             8 * n_rows * n_weights,
             kind,
-            route(n_rows, n_weights, self.rcond, self.n_products or (N_PRODUCTS if kind == "products" else None)),
+            route(kind, n_rows, n_weights, self.rcond, n_products),
             cost.memory(n_samples, self._at_once(kind, inputs, n_samples)),
             cost.operations(n_samples),
         )

@@ -303,6 +303,9 @@ def test_the_size_of_a_step_is_told(data):
         assert 4 * few.peak_bytes < 1.2 * many.peak_bytes < 16 * 1.2 * few.peak_bytes
         assert many.n_operations > (4 * N_WEIGHTS**2 * 32 if route == "J" else 9 * 32**3)
     assert new_model(jacobian="kernel").jacobian_size(data).route == "JᵀJ"  # 80 rows, 42 weights
+    for rcond, n, route in ((1e-3, 4, "B of 5"), (1e-6, 4, "J Jᵀ"), (1e-6, 40, "B of 5"), (1e-9, 4, "B of 5")):
+        model = new_model(jacobian="kernel", rcond=rcond, n_products=5)
+        assert model.jacobian_size(data[:n]).route.startswith(route)
 
 
 @pytest.mark.parametrize("kind", ["kernel", "layerwise", "reverse"])
