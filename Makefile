@@ -90,9 +90,10 @@ bench: $(INSTALLED)
 rehearse: $(INSTALLED)
 	$(BIN)/python -m book.checks.rehearse
 
-# Steps are fixed, so the machine may be busy; it takes some ten minutes.
+# Steps are fixed, so the machine may be busy. It takes some ten minutes, and for fields half an hour a problem.
 long: $(INSTALLED)
 	$(BIN)/python -m book.runs.long
+	$(BIN)/python -m book.runs.long_fields
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from book.runs.bench_machines import status
+from book.runs.fields import u_net
 from book.runs.tables import Table
 from physgrad_tf import simulators, training
 
@@ -124,23 +125,6 @@ def a_million_weights() -> Table:
         ["Weights", "J in float32", "seconds of a step"],
         [[f"{n_weights}", f"{4 * 65_536 * n_weights / 1e9:.0f} GB", f"{seconds_of(step, 1):.0f}"]],
     )
-
-
-def u_net(n: int, fields: np.ndarray, seed: int = 0, filters: int = 8) -> keras.Model:
-    """A U-Net with tanh and means of four; `filters` on the finest of three grids."""
-    keras.utils.set_random_seed(seed)
-
-    def convolve(filters: int, *fields: Any) -> Any:
-        joined = keras.layers.Concatenate()(list(fields)) if len(fields) > 1 else fields[0]
-        return keras.layers.Conv2D(filters, 3, padding="same", activation="tanh")(joined)
-
-    start = keras.Input((n, n, 1))
-    fine = convolve(filters, convolve(filters, keras.layers.Rescaling(1.0 / float(np.std(fields)))(start)))
-    half = convolve(2 * filters, convolve(2 * filters, keras.layers.AveragePooling2D(2)(fine)))
-    quarter = convolve(2 * filters, convolve(2 * filters, keras.layers.AveragePooling2D(2)(half)))
-    half = convolve(2 * filters, half, keras.layers.UpSampling2D(2)(quarter))
-    fine = convolve(filters, fine, keras.layers.UpSampling2D(2)(half))
-    return keras.Model(start, keras.layers.Conv2D(1, 3, padding="same")(fine))
 
 
 def sources(n: int, n_fields: int, seed: int) -> np.ndarray:
