@@ -119,7 +119,7 @@ def few_products() -> Table:
         rows.append([f"{network(width).count_params()}", *times, ", ".join(ratios)])
     return Table(
         "With 32 products in place of the eigenvalues",
-        "The same at batch 128, with 512 rows of J; all compiled by XLA but the decompositions. for "
+        "The same at batch 128, with 512 rows of J; all compiled by XLA but the decompositions. For "
         "τ = 1e-6 the products do not spare the eigenvalues. The aim: at most 3 times Adam.",
         ["Weights", "HIG", "products, τ = 1e-6", "products, τ = 1e-3", "Adam", "the three over Adam"],
         rows,

@@ -23,13 +23,11 @@ class Problem:
 
     Attributes:
         simulator: maps x to y.
-        noise: standard deviation of the error of every measured y.
         x_train, y_train: sources, and what was measured of them [2048, n, n, 1].
         x_test, y_test: the same for fields that no network is trained with [64, n, n, 1].
     """
 
     simulator: Any
-    noise: float
     x_train: np.ndarray
     y_train: np.ndarray
     x_test: np.ndarray
@@ -52,7 +50,7 @@ def problem(name: str, n: int) -> Problem:
     def measure(x: np.ndarray) -> np.ndarray:
         return np.asarray(simulator(x).numpy() + noise * rng.standard_normal(x.shape), np.float32)
 
-    return Problem(simulator, noise, x_train, measure(x_train), x_test, measure(x_test))
+    return Problem(simulator, x_train, measure(x_train), x_test, measure(x_test))
 
 
 def u_net(n: int, fields: np.ndarray, seed: int = 0, filters: int = 8) -> keras.Model:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from book.runs import tables
 from book.runs.fields import problem, u_net
-from book.runs.train_fields import BANDS, BATCH, N_PRODUCTS, N_RECORDS, Training, measured, train_one
+from book.runs.train_fields import BANDS, BATCH, N_PRODUCTS, N_RECORDS, SIP_RATE, Training, measured, train_one
 from book.toc import ROOT
 from physgrad_tf import simulators
 
@@ -57,9 +57,10 @@ def searched(name: str, found: dict[str, dict[float, float]]) -> tables.Table:
     """The error in x of every setting on the seed of the search."""
     return tables.Table(
         f"{name}, {N} × {N}: the search",
-        f"Mean |x − x*| on held-out fields after the whole work, seed {SEARCH_SEED}. A rate is that at the start of a "
-        "cosine, products are those of a step, and σ is the noise that the inverse assumes. Gauss-Newton has η = 1; "
-        "the length of a half-inverse step is chosen by trust_region. The search goes on until the best is not an end.",
+        f"Mean |x − x*| on the held-out fields after the whole work, seed {SEARCH_SEED}. A rate is the one at the "
+        "start of a cosine, products are those of a step, and σ is the noise that the inverse assumes. Gauss-Newton has "
+        "η = 1; the length of a half-inverse step is chosen by trust_region; where SIP searches σ, its rate is "
+        f"{SIP_RATE:g}, not searched. The search goes on until the best is not an end.",
         ["Method", "what", "setting: error"],
         [
             [

@@ -1,8 +1,8 @@
 """One training on fields with a stated amount of work, its result kept: what `long_fields` compares.
 
-Work is counted in products with J. One product with J and one with its transpose take as long as 1.4 steps of Adam
-(`make bench`), and a step of SIP and of supervised training as long as one of Adam. So numbers of steps are fixed, and
-no result depends on the speed of the machine.
+Work is counted in products with J. One product with J and one with its transpose took as long as 1.4 steps of Adam on
+Poisson and on heat, on one thread and on two, and a step of SIP and of supervised training as long as one of Adam. So
+numbers of steps are fixed, and no result depends on the speed of the machine.
 """
 
 import dataclasses
