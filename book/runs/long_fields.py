@@ -58,8 +58,8 @@ def searched(name: str, found: dict[str, dict[float, float]]) -> tables.Table:
     return tables.Table(
         f"{name}, {N} × {N}: the search",
         f"Mean |x − x*| on the held-out fields after the whole work, seed {SEARCH_SEED}. A rate is the one at the "
-        "start of a cosine, products are those of a step, and σ is the noise that the inverse assumes. Gauss-Newton has "
-        "η = 1; the length of a half-inverse step is chosen by trust_region; where SIP searches σ, its rate is "
+        "start of a cosine, products are those of a step, and σ is the noise that the inverse assumes. Gauss-Newton "
+        "has η = 1; the length of a half-inverse step is chosen by trust_region; where SIP searches σ, its rate is "
         f"{SIP_RATE:g}, not searched. The search goes on until the best is not an end.",
         ["Method", "what", "setting: error"],
         [
