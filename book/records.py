@@ -17,7 +17,10 @@ VERDICTS = ("holds", "holds if", "not shown", "does not hold")  # each leaves le
 
 @dataclass(frozen=True)
 class Statement:
-    """What a source says, in the book's words, and what became of it: the verdict that the claims are to reach."""
+    """What a source says, in the book's words, and what became of it: the verdict that the claims are to reach.
+
+    A statement of the book's own has no source.
+    """
 
     id: str
     source: tuple[str, ...]
@@ -30,7 +33,7 @@ class Statement:
 class Claim:
     """One executed and passed claim: the record in the metadata of its output, and where it stands.
 
-    `margin` is None where every check is exact.
+    `margin` is None where every check is exact. What stands in no source holds, since it passed.
     """
 
     id: str
@@ -79,5 +82,6 @@ def claims_of(notebook: Path, root: Path = ROOT) -> list[Claim]:
         for record in outputs.claims(cell.get("outputs", [])):
             earlier = sum(claim.id == record["id"] for claim in found)
             anchor = f"claim-{record['id'].lower()}" + (f"-{earlier + 1}" if earlier else "")
-            found.append(Claim(**record, notebook=notebook, cell=position, anchor=anchor))
+            verdict = {"verdict": record["verdict"] or "holds"}
+            found.append(Claim(**record | verdict, notebook=notebook, cell=position, anchor=anchor))
     return found

@@ -110,7 +110,7 @@ class ClaimRecord:
     Attributes:
         id: the claim's ID, a letter for the part and a number.
         sentence: the statement that was checked; the corrected one unless the verdict is "holds".
-        verdict: what became of the source's statement.
+        verdict: what became of the source's statement; None where no source makes one.
         measured: the numbers that were measured, by name, with the digits that are printed.
         margin: the smallest margin of its inequalities, at most 1000; None where all checks are exact, 0 where an
             exact one failed.
@@ -118,7 +118,7 @@ class ClaimRecord:
 
     id: str
     sentence: str
-    verdict: Verdict
+    verdict: Verdict | None
     measured: dict[str, float]
     margin: float | None
 
@@ -130,7 +130,8 @@ class ClaimRecord:
     def line(self) -> str:
         """All of the record but its margin, in one line of text."""
         measured = ", ".join(f"{name} = {shown(number)}" for name, number in self.measured.items())
-        parts = [f"{'✓' if self.passed else '✗'} {self.id}: {self.sentence}", measured, f"the source: {self.verdict}"]
+        source = f"the source: {self.verdict}" if self.verdict else ""
+        parts = [f"{'✓' if self.passed else '✗'} {self.id}: {self.sentence}", measured, source]
         return " · ".join(part for part in parts if part)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,7 +144,7 @@ def claim(
     sentence: str,
     *,
     check: bool | Inequality | Sequence[bool | Inequality],
-    verdict: Verdict,
+    verdict: Verdict | None = None,
     measured: Mapping[str, Any] | None = None,
 ) -> None:
     """State something, and stop here if it is not so.
@@ -154,7 +155,8 @@ def claim(
         check: what decides it: an inequality (`below`, `above`, `near`), several of them, or, for what is exact, such
             as a count or a sign, a Python or numpy boolean or a scalar tensor of booleans. An array of booleans is
             refused: say which "all" you mean.
-        verdict: "holds", "holds if", "does not hold" or "not shown", about the source's statement.
+        verdict: "holds", "holds if", "does not hold" or "not shown", about the source's statement; None for a statement
+            that stands in no source.
         measured: numbers by name, printed to three digits and shown in the ledger. Infinity is a result, NaN is not.
 
     Raises:
@@ -166,8 +168,8 @@ def claim(
         raise ValueError(f'id must be a letter and a number, such as "G7", got {id!r}.')
     if not isinstance(sentence, str) or not sentence.strip():
         raise ValueError(f"sentence must be a sentence, got {sentence!r}.")
-    if verdict not in get_args(Verdict):
-        raise ValueError(f"verdict must be one of {', '.join(get_args(Verdict))}, got {verdict!r}.")
+    if verdict is not None and verdict not in get_args(Verdict):
+        raise ValueError(f"verdict must be None or one of {', '.join(get_args(Verdict))}, got {verdict!r}.")
     checks = list(check) if isinstance(check, (list, tuple)) else [check]
     if not checks:
         raise ValueError("check must be an inequality, a boolean or several of them, got none.")

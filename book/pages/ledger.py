@@ -27,6 +27,7 @@ PARTS = {
     "G": "Gradients and their inversion",
     "S": "Scale-invariant physics training",
     "H": "Half-inverse gradients",
+    "F": "Fields, in no source",
 }
 # A verdict is told by its word and by the shape of its mark, never by a colour alone.
 MARKS = {"holds": "✓", "holds if": "◐", "not shown": "?", "does not hold": "✕"}
@@ -76,10 +77,10 @@ class Ledger(SphinxDirective):
 
     def _entry(self, statement: Statement, answers: list[Claim]) -> nodes.container:
         entry = nodes.container(ids=[_anchor(statement.id)], classes=["ledger-entry"])
-        where = f"{' and '.join(statement.source)}, {statement.where}"
+        source = f"source {' and '.join(statement.source)}" if statement.source else "in no source"
         text, messages = self.state.inline_text(statement.statement, self.lineno)
         says = nodes.paragraph("", "", *text, classes=["ledger-statement"])
-        entry += nodes.paragraph("", "", nodes.strong(text=statement.id), nodes.Text(f" · source {where}"))
+        entry += nodes.paragraph("", "", nodes.strong(text=statement.id), nodes.Text(f" · {source}, {statement.where}"))
         entry += [says, *messages]
         if not answers:
             entry += nodes.paragraph(text=f"○ {OPEN}", classes=["ledger-verdict", _css(OPEN)])

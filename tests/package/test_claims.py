@@ -20,6 +20,11 @@ def test_a_true_claim_prints_one_line_with_its_sentence(capsys):
     assert capsys.readouterr().out == "✓ G1: One is one. · ratio = 1.23, n = 12345 · the source: holds\n"
 
 
+def test_a_claim_of_the_book_s_own_names_no_source(capsys):
+    claim("F1", "One is one.", check=True, measured={"n": 1})
+    assert capsys.readouterr().out == "✓ F1: One is one. · n = 1\n"
+
+
 def test_a_claim_without_numbers_prints_one_line(capsys):
     claim("H12", "One is one.", check=np.bool_(True), verdict="does not hold")
     assert capsys.readouterr().out == "✓ H12: One is one. · the source: does not hold\n"
@@ -128,7 +133,7 @@ def test_a_record_is_json():
         ({"id": "g1"}, ValueError, "id must be a letter and a number"),
         ({"id": "G01"}, ValueError, "id must be a letter and a number"),
         ({"sentence": " "}, ValueError, "sentence must be a sentence"),
-        ({"verdict": "true"}, ValueError, "verdict must be one of holds, holds if, does not hold, not shown"),
+        ({"verdict": "true"}, ValueError, "verdict must be None or one of holds, holds if, does not hold, not shown"),
         ({"check": 1}, TypeError, "check must be an inequality or a single boolean, got int"),
         ({"check": np.array([True, True])}, TypeError, "check must be an inequality or a single boolean, got ndarray"),
         ({"check": "yes"}, TypeError, "check must be an inequality or a single boolean, got str"),

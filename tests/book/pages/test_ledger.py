@@ -28,7 +28,7 @@ def test_no_claim_has_an_unknown_id():
     assert unknown == [], "chapters/closing/statements.yml does not list these IDs"
 
 
-@pytest.mark.parametrize(("letter", "last"), [("G", 38), ("S", 25), ("H", 27)])
+@pytest.mark.parametrize(("letter", "last"), [("G", 38), ("S", 25), ("H", 27), ("F", 5)])
 def test_the_statements_of_a_part_are_complete(letter, last):
     ids = [s.id for s in statements() if s.id.startswith(letter)]
     assert ids == [f"{letter}{number}" for number in range(1, last + 1)]
@@ -37,7 +37,7 @@ def test_the_statements_of_a_part_are_complete(letter, last):
 def test_statements_have_a_part_a_source_a_place_and_a_text():
     for statement in statements():
         assert statement.id[0] in PARTS
-        assert statement.source
+        assert bool(statement.source) != (statement.id[0] == "F"), "what stands in no source belongs to part F"
         assert set(statement.source) <= set("ABCD")
         assert statement.where.strip()
         assert statement.statement.strip().endswith(".")
@@ -124,8 +124,10 @@ def test_the_records_are_those_of_the_source(page):
             if len(call.args) > 1:
                 arguments["sentence"] = call.args[1]
             for name in ("sentence", "verdict"):
-                assert isinstance(arguments[name], ast.Constant), f"{where}: the {name} of a claim is a literal"
-                assert arguments[name].value == record[name], f"{where}: run `make execute`"
+                stated = arguments.get(name, ast.Constant(None))
+                assert isinstance(stated, ast.Constant), f"{where}: the {name} of a claim is a literal"
+                assert stated.value == record[name], f"{where}: run `make execute`"
+            assert (record["verdict"] is None) == (record["id"][0] == "F"), f"{where}: a verdict is about a source"
             assert decides(arguments["check"], arguments["measured"]), (
                 f"{where}: {record['id']} checks {ast.unparse(arguments['check'])}, which is none of what it measured"
             )
