@@ -90,10 +90,12 @@ bench: $(INSTALLED)
 rehearse: $(INSTALLED)
 	$(BIN)/python -m book.checks.rehearse
 
-# Steps are fixed, so the machine may be busy. It takes some ten minutes, and for fields half an hour a problem.
+# Steps are fixed, so the machine may be busy. Some ten minutes; for fields half an hour a problem, for exponents as
+# much in all.
 long: $(INSTALLED)
 	$(BIN)/python -m book.runs.long
 	$(BIN)/python -m book.runs.long_fields
+	$(BIN)/python -m book.runs.long_exponents
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 

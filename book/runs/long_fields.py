@@ -1,24 +1,20 @@
 """Every method on the same fields with the same work: `python -m book.runs.long_fields`, half an hour a problem.
 
-Two trainings run at a time, on one thread each; what has been trained is kept in `_build/long_fields`, so that the
-command can be broken off and called again.
+What has been trained is kept, so that the command can be broken off and called again.
 """
 
-import concurrent.futures
 import itertools
-import json
-import multiprocessing
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from book.runs import tables
 from book.runs.fields import problem, u_net
 from book.runs.train_fields import BANDS, BATCH, N_PRODUCTS, N_RECORDS, SIP_RATE, Training, measured, train_one
+from book.runs.trainings import trained
 from book.toc import ROOT
 from physgrad_tf import simulators
 
@@ -167,26 +163,14 @@ def mean(y: np.ndarray) -> np.ndarray:
 
 
 def train(asked: list[Training]) -> list[dict[str, Any]]:
-    """The results of some trainings, two at a time; those that are kept are not trained again."""
-    todo = [run for run in asked if not run.path.exists()]
-    if todo:
-        # A fresh process each, on one thread: two at a time are faster than one after the other on two.
-        spawn = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(2, spawn, initializer=_one_thread, max_tasks_per_child=1) as pool:
-            for run in concurrent.futures.as_completed([pool.submit(train_one, run) for run in todo]):
-                print(run.result(), flush=True)
-    return [json.loads(run.path.read_text(encoding="utf-8")) for run in asked]
+    """The results of some trainings."""
+    return trained(train_one, asked, ("fields.py", "train_fields.py"))
 
 
 def interval(values: Iterable[float]) -> str:
     """Smallest to largest, with two digits."""
     values = list(values)
     return f"{np.min(values):.2g} to {np.max(values):.2g}"
-
-
-def _one_thread() -> None:
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 if __name__ == "__main__":

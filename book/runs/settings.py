@@ -73,9 +73,12 @@ def _onednn(name: str, value: str, where: str) -> Setting:
     return Setting(f"onednn-{name}", "processors", f"oneDNN {name}", {"TF_ENABLE_ONEDNN_OPTS": value}, where)
 
 
+#: No limit is as another processor is: this one changes the machine and nothing else.
+AS_IT_IS = "as-it-is"
 SETTINGS = {
     setting.name: setting
     for setting in (
+        Setting(AS_IT_IS, "processors", "nothing: another processor than that of the stored outputs"),
         _processor("avx2", ("AVX2", "AVX2", "Haswell"), where="avx512f"),
         _processor("avx", ("AVX", "AVX", "Sandybridge")),
         _processor("sse4.2", ("SSE4_2", "SSE41", "Nehalem")),
@@ -410,9 +413,13 @@ def _flags() -> set[str]:
 def wanted(names: Iterable[str], pages: Iterable[Path], runs: Runs, again: bool) -> list[tuple[Path, Setting]]:
     """What is to be run: what has no record for the chapter's present code, or everything when asked `again`."""
     todo = []
+    stored, here = timings.read(), timings.here().machine["processor"]
     for page in pages:
         current = digest_of(page)
+        taken = stored.get(page.as_posix())
         for name in names:
+            if name == AS_IT_IS and taken is not None and taken.environment.machine["processor"] == here:
+                continue  # the outputs are from this very processor
             ran = runs.get(page.as_posix(), {}).get(name)
             if again or ran is None or ran.digest != current:
                 todo.append((page, SETTINGS[name]))
@@ -459,6 +466,9 @@ def _with_effect(names: Sequence[str]) -> list[str]:
     if known.get("base") != base:
         known = {}  # of other versions, or of another probe
     for name in names:
+        if name == AS_IT_IS:  # the same as the base here; `wanted` knows for which chapters it is another machine
+            kept.append(name)
+            continue
         said = known[name] if name in known else probe(SETTINGS[name])
         with changed() as record:
             record.probes[processor] = (record.probes.get(processor, {}) if known else {}) | {"base": base, name: said}

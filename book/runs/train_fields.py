@@ -1,4 +1,4 @@
-"""One training on fields with a stated amount of work, its result kept: what `long_fields` compares.
+"""One training on fields with a stated amount of work: what `long_fields` compares.
 
 Work is counted in products with J. One product with J and one with its transpose took as long as 1.4 steps of Adam on
 Poisson and on heat, on one thread and on two, and a step of SIP and of supervised training as long as one of Adam. So
@@ -6,23 +6,15 @@ numbers of steps are fixed, and no result depends on the speed of the machine.
 """
 
 import dataclasses
-import functools
-import hashlib
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from book import digests
 from book.runs.fields import Problem, problem, u_net
-from book.toc import ROOT
 from physgrad_tf import simulators, training
 
-KEPT = Path("_build/long_fields")
 BATCH = 32
 #: Products with J, and as many with its transpose, in every training.
 N_PRODUCTS = 1280
@@ -36,7 +28,7 @@ SIP_RATE = 3e-3
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training, and by that where it is kept.
+    """One training.
 
     Attributes:
         problem: as in `fields.problem`.
@@ -70,15 +62,9 @@ class Training:
         """As many as the work allows."""
         return round(N_PRODUCTS / self.setting if self.by_products else N_PRODUCTS * ADAM_STEPS_PER_PRODUCT)
 
-    @property
-    def path(self) -> Path:
-        """Where the result is kept; another state of this code or of the package has another place."""
-        name = hashlib.sha256(repr(self).encode()).hexdigest()[:12]
-        return ROOT / KEPT / _state() / f"{name}.json"
 
-
-def train_one(run: Training) -> str:
-    """Train and keep the result; returns a line that tells it."""
+def train_one(run: Training) -> dict[str, Any]:
+    """Errors on the held-out fields: in x and in y over the work, and in bands of wave numbers at the end."""
     fields = problem(run.problem, run.n)
     model, goals = model_of(run, fields)
     order = tf.data.Dataset.from_tensor_slices((fields.y_train, goals)).shuffle(len(goals), seed=run.seed)
@@ -93,11 +79,7 @@ def train_one(run: Training) -> str:
             found["x"].append(errors["x"])
             found["y"].append(errors["y"])
     found["bands"] = errors["bands"]
-    run.path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = run.path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(dataclasses.asdict(run) | found), encoding="utf-8")
-    os.replace(unfinished, run.path)
-    return f"{run.problem} {run.n}, {run.method}, {run.what} {run.setting:g}, seed {run.seed}: {found['x'][-1]:.3g}"
+    return found
 
 
 def model_of(run: Training, fields: Problem) -> tuple[training.PhysicsModel, np.ndarray]:
@@ -142,9 +124,3 @@ def measured(fields: Problem, x: Any) -> dict[str, Any]:
         "y": float(np.mean(np.sum(in_y**2, axis=(1, 2, 3)) / 2.0)),
         "bands": np.sqrt(np.bincount(band.ravel(), waves.mean(axis=0).ravel())).tolist(),
     }
-
-
-@functools.cache
-def _state() -> str:
-    modules = [*(ROOT / "physgrad_tf").rglob("*.py"), ROOT / "book/runs/fields.py", Path(__file__)]
-    return digests.of_modules(modules)

@@ -1,11 +1,9 @@
 """The comparison on fields: equal work, a search that does not end at an edge, and results that are kept."""
 
-import json
-
 import numpy as np
 import pytest
 
-from book.runs import long_fields, train_fields
+from book.runs import long_fields
 from book.runs.fields import problem
 from book.runs.long_fields import STARTS, search
 from book.runs.train_fields import ADAM_STEPS_PER_PRODUCT, N_PRODUCTS, Training, measured
@@ -40,15 +38,6 @@ def test_the_search_ends_where_there_is_nothing_beyond(monkeypatch):
     monkeypatch.setattr(long_fields, "PROBLEMS", {"Poisson": ("Gauss-Newton",)})
     monkeypatch.setattr(long_fields, "train", lambda asked: [{"x": [run.setting]} for run in asked])
     assert sorted(search("Poisson")["Gauss-Newton"]) == [1, 2, 4, 8, 16, 32]
-
-
-def test_what_is_kept_is_not_trained_again(monkeypatch, tmp_path):
-    run = Training("Poisson", 32, "Adam", 1e-3, 0)
-    monkeypatch.setattr(train_fields, "KEPT", tmp_path)
-    run.path.parent.mkdir(parents=True)
-    run.path.write_text(json.dumps({"x": [0.5]}))
-    assert long_fields.train([run]) == [{"x": [0.5]}]
-    assert run.path != Training("Poisson", 32, "Adam", 3e-3, 0).path
 
 
 @pytest.mark.parametrize("name", ["Poisson", "heat with noise"])

@@ -151,6 +151,17 @@ def test_a_setting_for_other_processors_is_passed_over(monkeypatch):
     assert not settings.difference(Setting("s", "processors", "…", where="!avx512f"), "1.0", "1.0")
 
 
+def test_another_processor_is_a_setting_of_its_own(monkeypatch):
+    """No limit on one processor stands for another: the chapters run as they are where their outputs are not from."""
+    page = notebooks()[0]
+    here = timings.here().machine["processor"]
+    for processor, runs in ((here, []), ("another", [(page, SETTINGS[settings.AS_IT_IS])])):
+        taken = timings.Run(1.0, "2026-11-25", timings.Environment({"processor": processor}, {}), "abc")
+        monkeypatch.setattr(timings, "read", lambda taken=taken: {page.as_posix(): taken})
+        assert settings.wanted([settings.AS_IT_IS], [page], {}, again=True) == runs
+    assert settings._with_effect([settings.AS_IT_IS]) == [settings.AS_IT_IS]
+
+
 def test_every_recorded_setting_changes_a_digit_of_the_probe():
     record = settings.read()
     assert record.probes, "run `make settings`"

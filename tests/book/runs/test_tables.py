@@ -7,11 +7,11 @@ import pytest
 from bs4 import BeautifulSoup
 
 from book import digests
-from book.runs import bench, long, long_fields, settings
+from book.runs import bench, long, long_exponents, long_fields, settings
 from book.runs.tables import Table, read, write
 from book.toc import ROOT
 
-STORED = [long.RECORD, long_fields.RECORD, bench.RECORD]
+STORED = [long.RECORD, long_fields.RECORD, long_exponents.RECORD, bench.RECORD]
 TABLE = Table("Title", "Three seeds.", ["Method", "Error"], [["SIP", "0.1 to 0.2"], ["Adam", "0.3 to 0.4"]])
 
 
