@@ -43,17 +43,18 @@ def free_ports(n):
 
 
 def run_all(folder):
-    """What came out of one device, two devices, and each of two processes."""
-    paths = {name: folder / f"{name}.json" for name in ("one", "two devices", "first process", "second process")}
-    alone = [start(kind, paths[kind]) for kind in ("one", "two devices")]
-    results = {kind: result(process, paths[kind]) for kind, process in zip(("one", "two devices"), alone, strict=True)}
+    """What came out of one device, two devices, and each of two processes; all at once, since they wait for another."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     tasks = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": i}} for i in range(2)]
-    names = ("first process", "second process")
-    together = [
-        start("two processes", paths[name], TF_CONFIG=json.dumps(task)) for name, task in zip(names, tasks, strict=True)
-    ]
-    return results | {name: result(process, paths[name]) for name, process in zip(names, together, strict=True)}
+    starts = {
+        "one": ("one", {}),
+        "two devices": ("two devices", {}),
+        "first process": ("two processes", {"TF_CONFIG": json.dumps(tasks[0])}),
+        "second process": ("two processes", {"TF_CONFIG": json.dumps(tasks[1])}),
+    }
+    paths = {name: folder / f"{name}.json" for name in starts}
+    running = {name: start(kind, paths[name], **environment) for name, (kind, environment) in starts.items()}
+    return {name: result(process, paths[name]) for name, process in running.items()}
 
 
 def test_weights_and_reports_are_those_of_one_device(tmp_path):
@@ -64,12 +65,15 @@ def test_weights_and_reports_are_those_of_one_device(tmp_path):
         "first process": 2,
         "second process": 2,
     }
-    assert len(found["first process"]["found"]) == len(several_devices.CASES) - 1  # all but that of an empty part
+    on_one = dict(zip(several_devices.CASES, found["one"]["found"], strict=True))
     wrong = []
-    for kind in ("two devices", "first process", "second process"):
-        for case, one, other in zip(
-            several_devices.CASES, found["one"]["found"], found[kind]["found"], strict=kind == "two devices"
-        ):
+    for kind, cases in (
+        ("two devices", several_devices.CASES),
+        ("first process", several_devices.CASES_OF_PROCESSES),
+        ("second process", several_devices.CASES_OF_PROCESSES),
+    ):
+        for case, other in zip(cases, found[kind]["found"], strict=True):
+            one = on_one[case]
             weights = np.max(np.abs(np.subtract(one[0], other[0])))
             # Relative to the value: an error or a length, far from zero, or zero on every device. The smallest kept
             # singular value carries the rounding of the largest, which is 1/rcond times as large.
