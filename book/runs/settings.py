@@ -426,6 +426,12 @@ def wanted(names: Iterable[str], pages: Iterable[Path], runs: Runs, again: bool)
     return todo
 
 
+def put(record: Record, page: Path, name: str, run: Run) -> None:
+    """Record a run of a chapter; runs of other code go, also those of settings that change nothing on this machine."""
+    runs = record.runs.get(page.as_posix(), {})
+    record.runs[page.as_posix()] = {key: one for key, one in runs.items() if one.digest == run.digest} | {name: run}
+
+
 def chosen(names: Sequence[str]) -> list[str]:
     """Settings by their names or kinds; without any, all but the other versions.
 
@@ -514,7 +520,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             page, setting = waiting[future]
             ran = future.result()
             with changed() as record:
-                record.runs.setdefault(page.as_posix(), {})[setting.name] = ran
+                put(record, page, setting.name, ran)
             left = (time.monotonic() - start) / done * (len(todo) - done)
             said = "; ".join(dict.fromkeys(ran.failed.values()))
             passed &= not ran.failed

@@ -194,6 +194,15 @@ def test_the_record_is_of_the_chapter_as_it_stands(page):
     assert not missing, "run `make settings`, and with SETTINGS=versions"
 
 
+def test_a_run_of_new_code_takes_the_place_of_all_runs_of_the_old():
+    page = notebooks()[0]
+    old, new = (dataclasses.replace(RUN, digest=digest) for digest in ("old", "new"))
+    record = Record(runs={page.as_posix(): {"avx2": old, "as-it-is": old}})
+    for name in ("avx2", "seeds-1"):
+        settings.put(record, page, name, new)
+    assert record.runs == {page.as_posix(): {"avx2": new, "seeds-1": new}}
+
+
 @pytest.mark.parametrize("page", notebooks(), ids=str)
 def test_no_cell_failed_under_any_setting(page):
     for name, run in settings.read().runs.get(page.as_posix(), {}).items():
