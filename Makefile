@@ -91,11 +91,12 @@ rehearse: $(INSTALLED)
 	$(BIN)/python -m book.checks.rehearse
 
 # Steps are fixed, so the machine may be busy. Some ten minutes; for fields half an hour a problem, for exponents as
-# much in all.
+# much on the oscillators and more on Poisson.
 long: $(INSTALLED)
 	$(BIN)/python -m book.runs.long
 	$(BIN)/python -m book.runs.long_fields
 	$(BIN)/python -m book.runs.long_exponents
+	$(BIN)/python -m book.runs.long_exponents_fields
 
 # --- the checks ------------------------------------------------------------------------------------------------------
 

@@ -67,12 +67,19 @@ def train_one(run: Training) -> dict[str, Any]:
     """Errors on the held-out fields: in x and in y over the work, and in bands of wave numbers at the end."""
     fields = problem(run.problem, run.n)
     model, goals = model_of(run, fields)
-    order = tf.data.Dataset.from_tensor_slices((fields.y_train, goals)).shuffle(len(goals), seed=run.seed)
+    return followed(model, goals, fields, run.n_steps, run.seed)
+
+
+def followed(
+    model: training.PhysicsModel, goals: np.ndarray, fields: Problem, n_steps: int, seed: int
+) -> dict[str, Any]:
+    """What `train_one` returns, of any compiled model: `goals` are what it is to reach, `seed` orders the batches."""
+    order = tf.data.Dataset.from_tensor_slices((fields.y_train, goals)).shuffle(len(goals), seed=seed)
     batches = iter(order.batch(BATCH, drop_remainder=True).repeat())
     step = tf.function(model.train_step, autograph=False)
-    marks = set(np.linspace(0, run.n_steps, N_RECORDS + 1).astype(int).tolist())
+    marks = set(np.linspace(0, n_steps, N_RECORDS + 1).astype(int).tolist())
     found: dict[str, list[Any]] = {"x": [], "y": []}
-    for number in range(1, run.n_steps + 1):
+    for number in range(1, n_steps + 1):
         step(next(batches))
         if number in marks:
             errors = measured(fields, model.network(fields.y_test))
