@@ -66,9 +66,8 @@ CASES += [(name, "mean", True, True, N) for name in ("gradient", "scale-invarian
 CASES += [(name, loss, False, True, N) for name in ("gradient", "half-inverse") for loss in ("sum", "weighted mean")]
 CASES += [("half-inverse, products", "weighted mean", False, True, N)]
 CASES += [("half-inverse, layer by layer", "mean", True, False, LONE)]
-#: A process that gets no sample at all is refused, since the simulator asks for one at least. How a loss weighs samples
-#: does not depend on what carries the sums.
-CASES_OF_PROCESSES = [case for case in CASES if case[-1] != LONE and (case[1] == "mean" or case[0] == "half-inverse")]
+#: A process that gets no sample at all is refused, since the simulator asks for one at least.
+CASES_OF_PROCESSES = [case for case in CASES if case[-1] != LONE]
 
 
 def train(strategy, name, loss, xla, weighted, n):

@@ -43,7 +43,7 @@ def free_ports(n):
 
 
 def run_all(folder):
-    """What came out of one device, two devices, and each of two processes; all at once, since they wait for another."""
+    """What came out of one device, two devices, and each of two processes; all at once, as they wait for each other."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     tasks = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": i}} for i in range(2)]
     starts = {
@@ -54,7 +54,12 @@ def run_all(folder):
     }
     paths = {name: folder / f"{name}.json" for name in starts}
     running = {name: start(kind, paths[name], **environment) for name, (kind, environment) in starts.items()}
-    return {name: result(process, paths[name]) for name, process in running.items()}
+    try:
+        return {name: result(process, paths[name]) for name, process in running.items()}
+    finally:  # when one has failed, another may wait for it
+        for process in running.values():
+            process.kill()
+            process.communicate()
 
 
 def test_weights_and_reports_are_those_of_one_device(tmp_path):

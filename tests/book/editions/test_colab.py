@@ -85,6 +85,14 @@ def dead_pictures(notebook: NotebookNode) -> list[str]:
     ]
 
 
+def is_for_the_reader(cell: NotebookNode) -> bool:
+    """Whether a cell is there to be filled, or is the folded check that says right or wrong."""
+    tags = cell.metadata.get("tags", [])
+    return "exercise" in tags and (
+        "hide-input" in tags or re.search(r"^ *\.\.\.", cell.source, re.MULTILINE) is not None
+    )
+
+
 def open_solutions(notebook: NotebookNode) -> list[str]:
     """Cells behind an exercise that a reader sees before asking for them."""
     found, behind = [], False
@@ -96,8 +104,8 @@ def open_solutions(notebook: NotebookNode) -> list[str]:
         elif behind and cell.cell_type == "markdown":
             if not (cell.source.startswith(FOLD[0]) and cell.source.endswith(FOLD[1])):
                 found.append(cell.source[:60])
-        elif behind and "exercise" in cell.metadata.get("tags", []):
-            continue  # for the reader to fill, with the check that says right or wrong
+        elif behind and is_for_the_reader(cell):
+            continue
         elif behind and not (
             cell.source.startswith(SOLUTION_TITLE)
             and cell.metadata.get("cellView") == "form"
@@ -206,6 +214,11 @@ def test_planted_open_solutions_are_found() -> None:
     assert open_solutions(new_notebook(cells=[exercise, folded, hidden])) == []
     assert open_solutions(new_notebook(cells=[exercise, shown, hidden])) == ["text"]
     assert open_solutions(new_notebook(cells=[exercise, folded, new_code_cell("x = 1")])) == ["x = 1"]
+    to_fill, filled = (
+        new_code_cell(code, metadata={"tags": ["exercise"]}) for code in ("x = 0\n...  # yours", "x = 1")
+    )
+    assert open_solutions(new_notebook(cells=[exercise, to_fill, folded, hidden])) == []
+    assert open_solutions(new_notebook(cells=[exercise, filled, folded, hidden])) == ["x = 1"]
     hidden.outputs = [nbformat.v4.new_output("stream", text="42")]
     assert open_solutions(new_notebook(cells=[exercise, folded, hidden])) != []
 
