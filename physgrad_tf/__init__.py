@@ -7,6 +7,7 @@ The rooms, in the order in which they depend on each other:
 * `updates`: the book's update rules, each a pure function that returns a step Δx;
 * `simulators`: the physical systems of the book;
 * `training`: Keras models that train a network through a simulator;
+* `comparison`: methods on one problem, each at its own best learning rate, with several seeds, on held-out data;
 * `claims` and `plotting`: what the chapters use to check a statement and to draw a figure.
 """
 
@@ -27,9 +28,9 @@ if backend != "tensorflow":
         "before Keras is imported."
     )
 
-from physgrad_tf import claims, jacobians, simulators, spectral, training, updates
+from physgrad_tf import claims, comparison, jacobians, simulators, spectral, training, updates
 
-__all__ = ["claims", "jacobians", "plotting", "simulators", "spectral", "training", "updates"]
+__all__ = ["claims", "comparison", "jacobians", "plotting", "simulators", "spectral", "training", "updates"]
 __version__ = "0.1.0"
 
 

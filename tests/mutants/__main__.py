@@ -45,6 +45,7 @@ NEAR = {
     "training/traced_cost": "test_traced_cost",
     "training/jacobian_size": "test_traced_cost test_spectral_model",
     "training/": "test_reports test_training test_precision test_several_tensors",
+    "comparison/": "test_comparison",
     "validation": "test_validation",
 }
 
