@@ -40,6 +40,7 @@ class View:
     theme: Literal["light", "dark"] = "light"
     width: int = 1200
     height: int = 900
+    scripts: bool = True  # whether the pages may run any
 
 
 class Browser:
@@ -87,7 +88,9 @@ class Browser:
             self._page.context.close()
         self.requests, self.complaints = [], []
         context = self._chromium.new_context(
-            color_scheme=view.theme, viewport={"width": view.width, "height": view.height}
+            color_scheme=view.theme,
+            viewport={"width": view.width, "height": view.height},
+            java_script_enabled=view.scripts,
         )
         page = context.new_page()
         page.on("request", lambda request: self.requests.append(request.url))
@@ -98,7 +101,8 @@ class Browser:
             page.goto(url, wait_until="load")
         except Error as error:
             raise PageFailed(f"{url}: {error}") from error
-        self.evaluate(SETTLED)
+        if view.scripts:
+            self.evaluate(SETTLED)
         return page
 
     def _listen(self, said: ConsoleMessage) -> None:

@@ -12,7 +12,7 @@ import yaml
 from bs4 import BeautifulSoup, Tag
 
 from book.address import COLAB_BRANCH, is_published, repository_address
-from book.pages.ledger import MARKS, weakest
+from book.pages.ledger import LEADS, MARKS, weakest
 from book.records import claims, claims_of, statements
 from book.toc import ROOT, notebooks, pages, title
 
@@ -188,6 +188,15 @@ def test_claims_have_an_anchor_at_their_cell(html, page):
         assert f'"{claim.id}"' in cell.get_text(), claim.anchor
 
 
+def straight(text):
+    """The page sets typographic apostrophes."""
+    return text.replace("’", "'")
+
+
+def page_of(claim):
+    return claim.notebook.with_suffix("").as_posix()
+
+
 def test_the_ledger_shows_every_statement_and_every_claim(html):
     page = article(html, Path("chapters/closing/ledger.md"))
     by_id = {statement.id: [c for c in claims() if c.id == statement.id] for statement in statements()}
@@ -195,16 +204,30 @@ def test_the_ledger_shows_every_statement_and_every_claim(html):
     for claim_id, made in by_id.items():
         entry = page.find(id=f"ledger-{claim_id.lower()}")
         assert isinstance(entry, Tag)
-        answers = entry.select(".ledger-answer")
+        verdict = weakest(made)
+        line = entry.select_one("details > summary")
+        assert isinstance(line, Tag)
+        mark = line.select_one(".ledger-mark")
+        assert isinstance(mark, Tag)
+        assert (mark.get_text(), mark["aria-label"], entry["data-verdict"]) == (MARKS[verdict], verdict, verdict)
+        said = next(claim.sentence for claim in made if claim.verdict == verdict)
+        wording = " ".join(filter(None, [MARKS[verdict], claim_id, LEADS.get(verdict), said]))
+        assert straight(line.get_text()) == wording
+        assert entry["data-chapters"].split() == list(dict.fromkeys(page_of(claim) for claim in made))
+        answers = entry.select("details .ledger-answer")
         assert len(answers) == len(made)
         for claim, answer in zip(made, answers, strict=True):
-            text = answer.get_text().replace("’", "'")  # the page sets typographic apostrophes
-            assert claim.sentence in text
-            assert f"{MARKS[claim.verdict]} {claim.verdict}" in text
+            text = straight(answer.get_text())
+            assert (claim.sentence in text) == (len(made) > 1), "a single one is in the line and need not come twice"
+            assert f"{MARKS[claim.verdict]} {claim.verdict}: " in text
             assert all(name in text for name in claim.measured)
             link = answer.select_one("a[href]")
             assert link is not None
             assert str(link["href"]).endswith(f"{claim.notebook.with_suffix('.html').name}#{claim.anchor}")
+        cell = entry.select_one(":scope > .ledger-cell a[href]")
+        assert isinstance(cell, Tag)
+        assert cell["href"] in [link["href"] for link in entry.select("details .ledger-cell a")]
+        assert cell.get_text().startswith(f"cell of {claim_id}, in “")
     summary = page.select_one(".ledger-summary")
     assert summary is not None
     for verdict in MARKS:
