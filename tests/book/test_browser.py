@@ -76,8 +76,8 @@ RESULTS = """(async () => {
   return found();
 })()"""
 LOOKED_FOR = {
-    "SpectralModel": "chapters/closing/api.html#physgrad_tf.training.SpectralModel",
-    "half_inverse": "chapters/closing/api.html#physgrad_tf.spectral.half_inverse",
+    "SpectralModel": "chapters/closing/api/training.html#physgrad_tf.training.SpectralModel",
+    "half_inverse": "chapters/closing/api/spectral.html#physgrad_tf.spectral.half_inverse",
     "η": "chapters/closing/notation.html#",
     "tau": "chapters/closing/notation.html#",
     "learning rate": "chapters/closing/glossary.html#term-learning-rate",
