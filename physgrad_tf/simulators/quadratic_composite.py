@@ -15,9 +15,9 @@ from physgrad_tf.simulators.protocol import FunctionOfX
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
 class QuadraticComposite(FunctionOfX):
-    """y = (x₀, x₁²), with two coordinates of no unit.
+    """y = (x₁, x₂²), with two coordinates of no unit.
 
-    The Jacobian diag(1, 2x₁) is singular at x₁ = 0, and y₁ < 0 cannot be reached.
+    The Jacobian diag(1, 2x₂) is singular at x₂ = 0, and y₂ < 0 cannot be reached.
     """
 
     def simulate(self, x: Any, inputs: Any = None) -> tf.Tensor:
@@ -31,13 +31,13 @@ class QuadraticComposite(FunctionOfX):
         return tf.stack([x[:, 0], x[:, 1] ** 2], axis=1)
 
     def local_inverse(self, y: Any, x_guess: Any, inputs: Any = None) -> tf.Tensor:
-        """Return x = (y₀, ±√y₁), with the sign of `x_guess`: the closest pre-image. At 0, + is taken.
+        """Return x = (y₁, ±√y₂), with the sign of `x_guess`: the closest pre-image. At 0, + is taken.
 
         Raises:
             TypeError: if `y` or `x_guess` is not floating.
-            ValueError: if a shape is wrong or some y₁ is negative.
+            ValueError: if a shape is wrong or some y₂ is negative.
         """
         y = validation.columns("y", y, 2)
         x_guess = validation.like("x_guess", x_guess, y, "y")
-        root = tf.sqrt(validation.above("y₁", y[:, 1], 0.0, inclusive=True))
+        root = tf.sqrt(validation.above("y₂", y[:, 1], 0.0, inclusive=True))
         return tf.stack([y[:, 0], tf.where(x_guess[:, 1] < 0, -root, root)], axis=1)

@@ -292,7 +292,7 @@ ONES = np.ones((2, 2))
             ValueError,
             r"local_inverse\(y \+ Δy, x\) must be finite",
         ),
-        (lambda: updates.physical_gradient(COMPOSITE, ONES, -2.0), ValueError, "y₁ must be at least 0, got -1"),
+        (lambda: updates.physical_gradient(COMPOSITE, ONES, -2.0), ValueError, "y₂ must be at least 0, got -1"),
         (lambda: updates.physical_gradient(None, ONES, 0.1), TypeError, "simulator must be a function"),
         (lambda: updates.trajectory(lambda x: x, ONES, -1), ValueError, "n_steps must be at least 0, got -1"),
         (lambda: updates.trajectory(lambda x: x, ONES, 1.5), TypeError, "n_steps must be an integer, got float"),
