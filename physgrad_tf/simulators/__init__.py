@@ -12,7 +12,7 @@ from physgrad_tf.simulators.heat import Heat, soft_rectangles
 from physgrad_tf.simulators.laplacian import Laplacian
 from physgrad_tf.simulators.oscillator import EulerOscillator, LeapfrogOscillator
 from physgrad_tf.simulators.poisson import Poisson
-from physgrad_tf.simulators.protocol import InvertibleSimulator, Simulator
+from physgrad_tf.simulators.protocol import InvertibleSimulator, SavedByFields, Simulator
 from physgrad_tf.simulators.pushed_pendulum import PushedPendulum
 from physgrad_tf.simulators.quadratic_composite import QuadraticComposite
 from physgrad_tf.simulators.quantum_dipole import QuantumDipole, overlap_loss
@@ -33,6 +33,7 @@ __all__ = [
     "PushedPendulum",
     "QuadraticComposite",
     "QuantumDipole",
+    "SavedByFields",
     "Simulator",
     "Sine",
     "Square",

@@ -27,7 +27,17 @@ class InvertibleSimulator(Simulator, Protocol):
 
 
 class SavedByFields:
-    """Lets Keras save and load a frozen dataclass by its fields."""
+    """Lets Keras save and load a frozen dataclass by its fields, together with a model that holds it.
+
+    A simulator of your own inherits from it and is registered under the name of your package::
+
+        @keras.saving.register_keras_serializable("your_package")
+        @dataclasses.dataclass(frozen=True)
+        class Pendulum(pg.simulators.SavedByFields):
+            length: float
+
+    The fields must be numbers, texts, or lists of them.
+    """
 
     def get_config(self) -> dict[str, Any]:
         """The fields, by name."""
@@ -35,7 +45,7 @@ class SavedByFields:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """An object with these fields."""
+        """An object with the fields `config`, as `get_config` returns them."""
         return cls(**config)
 
 

@@ -1,5 +1,7 @@
 """Every simulator against a closed form or scipy, its inverse, its saved form and what it refuses."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -25,6 +27,25 @@ INVERTIBLE = [simulator for simulator in ALL if isinstance(simulator, simulators
 @pytest.fixture
 def x(rng):
     return rng.normal(size=(5, 2))
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class Stretched(simulators.SavedByFields):
+    """A reader's own simulator."""
+
+    factor: float
+    shifts: tuple[float, ...] = (0.0, 0.0)
+
+    def simulate(self, x):
+        return self.factor * x + self.shifts
+
+
+def test_a_simulator_of_ones_own_is_saved_by_its_fields(x):
+    own = Stretched(3.0, (1.0, -1.0))
+    loaded = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(own))
+    assert isinstance(loaded, Stretched)
+    np.testing.assert_array_equal(loaded.simulate(x), own.simulate(x))
 
 
 def test_only_the_euler_oscillator_has_no_inverse():
