@@ -3,7 +3,7 @@
 A method looks good beside a rival that was not tuned, on a seed that suits it, or on the data that it was trained on.
 `compare` trains every `Method` from the same starting weights on the same data, first on some seeds that choose its
 learning rate from a grid, then on others that count. A grid whose best rate lies at its end is extended. What is
-compared is measured on data that no method was trained on. What a method costs is stated with what it reached.
+compared is measured on data that no method was trained on. What a method costs is stated with what it reached::
 
     def adam(network):
         model = pg.training.DifferentiablePhysics(network, simulator)

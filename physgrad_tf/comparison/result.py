@@ -57,7 +57,7 @@ class Runs:
 
     @property
     def at_edge(self) -> bool:
-        """Whether the best rate lies at an end of its grid, although that was extended: another might be better."""
+        """Whether the best rate lies at an end of its grid although that was extended; another might be better."""
         return bool(self.tuning) and self.rate in (min(self.tuning), max(self.tuning))
 
     def trained(self, seed: int) -> keras.Model:
@@ -109,7 +109,7 @@ class Comparison:
         return self.table()
 
     def table(self, seconds: bool = True) -> str:
-        """One line a method: its rate, what it cost, the median over the seeds, and their range.
+        """One line a method: the median over the seeds, their range, the rate, and what it cost.
 
         Args:
             seconds: whether the time of a step and of a training is told, which no two runs have in common.
@@ -117,21 +117,22 @@ class Comparison:
         Returns:
             Lines of text. A rate is followed by the grid that it was chosen from.
         """
-        heads = ["", "rate", "of", "steps", "batch", *(["ms a step", "seconds"] if seconds else [])]
-        rows = [[*heads, "median", "lowest", "highest", "died"]]
+        costs = ["rate", "of", "steps", "batch", *(["ms a step", "seconds"] if seconds else [])]
+        rows = [["", "median", "lowest", "highest", "died", *costs]]
         for name, runs in self.runs.items():
             tried = " ".join(f"{rate:g}" for rate in runs.tuning) if runs.tuning else "not tuned"
-            row = [name, f"{runs.rate:g}", tried + (" (at the edge)" if runs.at_edge else "")]
+            found = [f"{value:.2e}" for value in (runs.median, runs.ends.min(), runs.ends.max())]
+            row = [name, *found, f"{runs.n_stopped} of {len(runs.ends)}"]
+            row += [f"{runs.rate:g}", tried + (" (at the edge)" if runs.at_edge else "")]
             row += [str(runs.method.n_steps), str(runs.method.batch_size)]
             if seconds:
                 row += [
                     f"{1000 * runs.seconds_per_step:.3g}",
                     f"{runs.seconds_per_step * runs.method.n_steps:.3g}",
                 ]
-            row += [f"{value:.2e}" for value in (runs.median, runs.ends.min(), runs.ends.max())]
-            rows.append([*row, f"{runs.n_stopped} of {len(runs.ends)}"])
+            rows.append(row)
         for name, value in self.baselines.items():
-            rows.append([name, "–", "no training", *["–"] * (len(heads) - 3), f"{value:.2e}", "", "", ""])
+            rows.append([name, f"{value:.2e}", "", "", "", "", "no training", *[""] * (len(costs) - 2)])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
         return "\n".join(line.rstrip() for line in [self.quantity, *lines])
