@@ -163,7 +163,7 @@ class Comparison:
         if axes is None:
             axes = pyplot.subplots()[1]
         finite = [values[np.isfinite(values)] for values in (runs.measured for runs in self.runs.values())]
-        highest = max((values.max() for values in finite if values.size), default=1.0)
+        highest = max([*(values.max() for values in finite if values.size), *self.baselines.values()], default=1.0)
         free = iter(color for color in plotting.COLORS.values())
         for name, runs in self.runs.items():
             color, marker = plotting.METHOD_COLORS.get(name) or (next(free), ".")

@@ -246,7 +246,7 @@ def test_any_other_error_is_not_swallowed():
 def comparison():
     methods = {"GD": whole_batch((0.1, 1.0, 10.0)), "Adam": whole_batch((0.1, 1.0, 10.0), build=adam)}
     return pg.comparison.compare(
-        methods, line, DATA, HELD_OUT, seeds=[0, 1], tuning_seeds=[100], n_records=2, baselines={"nothing": 0.5}
+        methods, line, DATA, HELD_OUT, seeds=[0, 1], tuning_seeds=[100], n_records=2, baselines={"nothing": 50.0}
     )
 
 
@@ -273,6 +273,8 @@ def test_the_figure_draws_medians_and_ranges(comparison, over):
     assert band.min() == comparison["GD"].measured.min(axis=0).min()
     assert band.max() == comparison["GD"].measured.max(axis=0).max()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["GD", "Adam", "nothing"]
+    bottom, top = axes.get_ylim()
+    assert bottom < 50.0 < top  # the baseline is in sight
     plt.close("all")
 
 
