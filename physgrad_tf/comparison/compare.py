@@ -35,8 +35,9 @@ def compare(
     With the seed s all methods start from the same weights, those of `new_network` after
     `keras.utils.set_random_seed(s)`, and draw their batches by s. The best rate of a method is the one whose median
     over `tuning_seeds` is lowest at the end of training. As long as it lies at an end of the grid, the grid is extended
-    there by the factor between the last two rates, up to `max_extensions` times. A training that comes to a step or a
-    value that is not finite has died: its values are infinite from there on, which is a result like any other.
+    there by the factor between the last two rates, up to `max_extensions` times. Rates are judged on the same held-out
+    samples as the methods, with other seeds; keep samples of your own aside for a last word. A training that comes to a
+    step or a value that is not finite has died: its values are infinite from there on, a result like any other.
 
     Args:
         methods: the methods by their names.
@@ -58,9 +59,11 @@ def compare(
     Raises:
         TypeError: if a method is no `Method`, a function none, or a number of the wrong kind.
         ValueError: if there is no method or no seed, a seed both tunes and counts, a number of steps is no multiple of
-            `n_records`, a batch is larger than the data, or a baseline has the name of a method.
+            `n_records`, a batch is larger than the data, inputs and goals differ in number, what a model predicts has
+            another shape than the goals, or a baseline has the name of a method.
     """
     check(methods, seeds, tuning_seeds, n_records, data)
+    n_samples("held_out", held_out)
     validation.function("new_network", new_network)
     validation.count("max_extensions", max_extensions, minimum=0)
     baselines = {name: validation.real("baselines", value) for name, value in (baselines or {}).items()}
@@ -123,7 +126,7 @@ def race(
         tuning={rate: tuning[rate] for rate in medians},
         steps=n_steps // n_records * np.arange(1, n_records + 1),
         measured=np.array([found.measured for found in trained]),
-        history={key: np.array([found.history[key] for found in trained]) for key in common_keys(trained)},
+        history=stacked([found.history for found in trained], n_records),
         stopped_at=[found.stopped_at for found in trained],
         weights={seed: found.weights for seed, found in zip(seeds, trained, strict=True)},
         seconds_per_step=float(np.median(seconds)) if seconds.size else np.nan,
@@ -143,9 +146,11 @@ def next_rate(medians: Mapping[float, float]) -> float | None:
     return None
 
 
-def common_keys(trained: Sequence[Any]) -> list[str]:
-    """What all trainings have logged; one that died in its first record has logged nothing."""
-    return [key for key in trained[0].history if all(key in found.history for found in trained)]
+def stacked(histories: Sequence[Mapping[str, np.ndarray]], n_records: int) -> dict[str, np.ndarray]:
+    """What was logged, name → [seed, record]; infinite for a training that died before it logged anything."""
+    names = dict.fromkeys(name for history in histories for name in history)
+    nothing = np.full(n_records, np.inf)
+    return {name: np.array([history.get(name, nothing) for history in histories]) for name in names}
 
 
 def start_weights(new_network: Callable[[], keras.Model], seed: int, inputs: Any) -> list[np.ndarray]:
@@ -168,15 +173,24 @@ def half_squared_error(held_out: tuple[Any, Any]) -> Callable[[keras.Model], flo
     """The mean over the samples of ½|y − y*|²."""
     inputs, goals = held_out
     goals = [np.asarray(goal, np.float64) for goal in keras.tree.flatten(goals)]
-    n_samples = len(goals[0])
 
     def measure(model: keras.Model) -> float:
         outputs = keras.tree.flatten(model.predict_on_batch(inputs))
+        if (found := [y.shape for y in outputs]) != (wanted := [goal.shape for goal in goals]):
+            raise ValueError(f"held_out must hold goals of the shapes {found} that the model predicts, got {wanted}.")
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and has died
             squares = [np.sum((y - goal) ** 2) for y, goal in zip(outputs, goals, strict=True)]
-        return float(sum(squares)) / (2 * n_samples)
+        return float(sum(squares)) / (2 * len(goals[0]))
 
     return measure
+
+
+def n_samples(name: str, data: tuple[Any, Any]) -> int:
+    """How many samples there are, or `ValueError` where inputs and goals differ."""
+    lengths = {len(array) for array in keras.tree.flatten(data)}
+    if len(lengths) != 1:
+        raise ValueError(f"{name} must hold as many inputs as goals, got {sorted(lengths)} samples.")
+    return lengths.pop()
 
 
 def check(
@@ -197,13 +211,11 @@ def check(
         raise ValueError(f"tuning_seeds must not count as well, got {sorted(set(seeds) & set(tuning_seeds))} in both.")
     if not methods:
         raise ValueError("methods must hold at least one method, got none.")
-    lengths = {len(array) for array in keras.tree.flatten(data)}
-    if len(lengths) != 1:
-        raise ValueError(f"data must hold as many inputs as goals, got {sorted(lengths)} samples.")
+    most = n_samples("data", data)
     for name, method in methods.items():
         if not isinstance(method, Method):
             raise TypeError(f"methods must hold objects of Method, got {type(method).__name__} for {name!r}.")
         if method.n_steps % n_records:
             raise ValueError(f"n_steps of {name!r} must be a multiple of n_records {n_records}, got {method.n_steps}.")
-        if method.batch_size > min(lengths):
-            raise ValueError(f"batch_size of {name!r} must be at most {min(lengths)}, got {method.batch_size}.")
+        if method.batch_size > most:
+            raise ValueError(f"batch_size of {name!r} must be at most {most}, got {method.batch_size}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -164,7 +165,8 @@ class Comparison:
             axes = pyplot.subplots()[1]
         finite = [values[np.isfinite(values)] for values in (runs.measured for runs in self.runs.values())]
         highest = max([*(values.max() for values in finite if values.size), *self.baselines.values()], default=1.0)
-        free = iter(color for color in plotting.COLORS.values())
+        taken = {plotting.METHOD_COLORS[name][0] for name in self.runs if name in plotting.METHOD_COLORS}
+        free = itertools.cycle([color for color in plotting.COLORS.values() if color not in taken] or [plotting.INK])
         for name, runs in self.runs.items():
             color, marker = plotting.METHOD_COLORS.get(name) or (next(free), ".")
             right = runs.steps * (1.0 if over == "steps" else runs.seconds_per_step)
@@ -174,7 +176,8 @@ class Comparison:
             axes.fill_between(right[alive], low[alive], open_above[alive], color=color, alpha=0.25, lw=0)
             median = np.median(runs.measured, axis=0)
             axes.plot(right, np.where(np.isfinite(median), median, np.nan), color=color, marker=marker, label=name)
-        for (name, value), style in zip(self.baselines.items(), ("--", ":", "-.", (0, (1, 3))), strict=False):
+        styles = itertools.cycle(("--", ":", "-.", (0, (1, 3))))
+        for (name, value), style in zip(self.baselines.items(), styles, strict=False):  # as many as there are baselines
             axes.axhline(value, color=plotting.INK, linestyle=style, linewidth=1.2, label=name)
         axes.set(yscale="log", xlabel="steps" if over == "steps" else "time of training [s]", ylabel=self.quantity)
         axes.set_ylim(top=min(axes.get_ylim()[1], 3.0 * highest))

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import physgrad_tf as pg
-from physgrad_tf.comparison.compare import next_rate
+from physgrad_tf.comparison.compare import next_rate, stacked
 
 INPUTS = np.linspace(-1.0, 1.0, 16, dtype=np.float32)[:, np.newaxis]
 DATA = (INPUTS, 3.0 * INPUTS)
@@ -230,6 +230,11 @@ def test_a_training_may_die_in_its_first_step():
     assert runs.history == {}
 
 
+def test_one_that_logged_nothing_does_not_take_the_others_histories():
+    logged = stacked([{"loss": np.array([2.0, 1.0])}, {}], n_records=2)
+    np.testing.assert_array_equal(logged["loss"], [[2.0, 1.0], [np.inf, np.inf]])
+
+
 def test_any_other_error_is_not_swallowed():
     def fails(network):
         network.compile(keras.optimizers.SGD(), loss=lambda y, y_goal: tf.debugging.assert_less(1.0, 0.0) or y)
@@ -289,6 +294,25 @@ def test_where_a_training_has_died_the_band_is_open_above():
     plt.close("all")
 
 
+def test_many_methods_and_baselines_are_all_drawn_apart_from_the_named_ones():
+    names = ["Adam", *(f"variant {n}" for n in range(7))]
+    methods = {name: whole_batch((0.1,), 2) for name in names}
+    baselines = {f"level {n}": 10.0**-n for n in range(6)}
+    found = pg.comparison.compare(methods, line, DATA, HELD_OUT, baselines=baselines, **ONCE)
+    axes = found.draw()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [*names, *baselines]
+    colors = [drawn.get_color() for drawn in axes.lines[: len(names)]]
+    assert colors[0] not in colors[1:]
+    plt.close("all")
+
+
+def test_where_all_trainings_have_died_there_is_an_empty_figure():
+    method = pg.comparison.Method(sgd, (1e18,), n_steps=40, batch_size=16)
+    found = pg.comparison.compare({"GD": method}, line, DATA, HELD_OUT, seeds=[0], n_records=1)
+    found.draw().figure.canvas.draw()  # without a warning
+    plt.close("all")
+
+
 def test_progress_is_shown_where_someone_waits_and_wiped_out(monkeypatch, capsys):
     race = {"GD": whole_batch((0.1,))}
     pg.comparison.compare(race, line, DATA, HELD_OUT, seeds=[0])
@@ -329,6 +353,8 @@ def test_a_method_refuses(change, error, message):
         ({"methods": {"GD": whole_batch((0.1,), 7)}}, ValueError, "multiple of n_records 5, got 7"),
         ({"data": (INPUTS[:8], 3.0 * INPUTS[:8])}, ValueError, "batch_size of 'GD' must be at most 8, got 16"),
         ({"data": (INPUTS, INPUTS[:8])}, ValueError, "as many inputs as goals"),
+        ({"held_out": (INPUTS, INPUTS[:8])}, ValueError, "held_out must hold as many inputs as goals"),
+        ({"held_out": (INPUTS, INPUTS[:, 0])}, ValueError, r"shapes \[\(16, 1\)\] that the model predicts, got"),
         ({"new_network": 1}, TypeError, "new_network must be a function"),
         ({"new_network": dict}, TypeError, "new_network must return a keras.Model, got dict"),
         ({"seeds": []}, ValueError, "seeds must be different seeds, at least one"),
