@@ -93,7 +93,7 @@ def test_a_rate_is_chosen_by_its_median_at_the_end():
         return at_the_end[rate][training % 3] if at_end else rate  # of the first records, 0.1 has the lowest
 
     seen = {}
-    options = {"seeds": [0], "n_records": 2, "measure": scripted, "max_extensions": 0}
+    options = {"seeds": [0], "n_records": 2, "measure": scripted, "max_extensions": 1}
     runs = pg.comparison.compare({"GD": whole_batch((0.1, 0.2, 0.4))}, line, DATA, HELD_OUT, **options)["GD"]
     assert runs.rate == 0.2
     np.testing.assert_array_equal([found[:, -1] for found in runs.tuning.values()], list(at_the_end.values()))
