@@ -41,6 +41,7 @@ class View:
     width: int = 1200
     height: int = 900
     scripts: bool = True  # whether the pages may run any
+    touch: bool = False  # whether there is a finger instead of a mouse
 
 
 class Browser:
@@ -91,6 +92,7 @@ class Browser:
             color_scheme=view.theme,
             viewport={"width": view.width, "height": view.height},
             java_script_enabled=view.scripts,
+            has_touch=view.touch,
         )
         page = context.new_page()
         page.on("request", lambda request: self.requests.append(request.url))

@@ -1,0 +1,176 @@
+// Two linked planes: where a path of each method goes in x, and what it looks like in y. Start and goal are dragged.
+"use strict";
+
+moving.define("planes", (frame) => {
+  // Where something is, not to be dragged.
+  const RING = { name: "", size: 5, fillOpacity: 0, strokeColor: moving.paint("ink"), strokeWidth: 1.5, fixed: true, highlight: false, tabindex: null };
+
+  // A simulator P with its Jacobian J = ∂y/∂x, its second derivatives [output][input][input], and its inverse.
+  const g = 9.81;
+  const problems = {
+    ball: {
+      P: ([v, h]) => { const t = Math.sqrt((2 * h) / g); return [v * t, t]; },
+      J: ([v, h]) => { const t = Math.sqrt((2 * h) / g); return [[t, v / (g * t)], [0, 1 / (g * t)]]; },
+      H: ([v, h]) => {
+        const t = Math.sqrt((2 * h) / g);
+        const [first, second] = [1 / (g * t), -1 / (g * g * t ** 3)]; // of t in h
+        return [[[0, first], [first, v * second]], [[0, 0], [0, second]]];
+      },
+      inverse: ([d, t]) => [d / t, (g * t * t) / 2],
+      inside: ([, h]) => h > 0,
+      start: [1, 0.5], goal: [3, 1.2], limits: [0.2, 4.6, 0.1, 2.4],
+      boxX: [-0.7, 5.4, 5.4, -0.7], boxY: [-0.4, 0.9, 3.1, -0.09],
+      names: { x: ["speed v, m/s", "height h, units"], y: ["distance d, m", "time t, s"] },
+    },
+  };
+  const { P, J, H, inverse, inside, start, goal, limits, boxX, boxY, names } = problems[frame.problem];
+
+  const unit = frame.slider("units in a metre", { min: -0.6, max: 0.6, step: 0.01, value: 0 }, (e) => 10 ** e);
+  const eta = frame.slider("rate η of GD and Adam", { min: -2.5, max: 1, step: 0.02, value: 0 }, (e) => 10 ** e);
+  const part = frame.slider("part of the way of the others", { min: 0.1, max: 1, step: 0.05, value: 1 });
+  const count = frame.slider("steps", { min: 1, max: 40, step: 1, value: 10 }, (n) => n, String);
+  const methods = {
+    GD: { color: "blue", shown: frame.tick("GD", "blue"), step: descend },
+    Adam: { color: "red", shown: frame.tick("Adam", "red", false), step: adam },
+    Newton: { color: "orange", shown: frame.tick("Newton", "orange", false), step: newton },
+    IG: { color: "purple", shown: frame.tick("IG", "purple"), step: inverseGradient },
+    PG: { color: "green", shown: frame.tick("PG", "green"), step: physicalGradient },
+  };
+
+  // The numbers that are moved are z = (x₁, unit · x₂); every rule returns Δx.
+  const scales = () => [1, unit()];
+  const minus = (a, b) => [a[0] - b[0], a[1] - b[1]];
+  const plus = (a, b) => [a[0] + b[0], a[1] + b[1]];
+
+  function gradient(x, aim) { // r → Jᵀ r
+    const [jacobian, r] = [J(x), minus(P(x), aim)];
+    return [0, 1].map((i) => jacobian[0][i] * r[0] + jacobian[1][i] * r[1]);
+  }
+
+  function descend(x, aim) { // ∂L/∂z = (∂L/∂x) / unit, and Δx = Δz / unit
+    return gradient(x, aim).map((slope, i) => (-eta() * slope) / scales()[i] ** 2);
+  }
+
+  function adam(x, aim, state, number) { // as in Keras: β = 0.9 and 0.999, ε = 1e-7
+    return gradient(x, aim).map((slope, i) => {
+      const inUnit = slope / scales()[i];
+      state.mean[i] = 0.9 * state.mean[i] + 0.1 * inUnit;
+      state.square[i] = 0.999 * state.square[i] + 0.001 * inUnit ** 2;
+      const rate = (eta() * Math.sqrt(1 - 0.999 ** number)) / (1 - 0.9 ** number);
+      return (-rate * state.mean[i]) / (Math.sqrt(state.square[i]) + 1e-7) / scales()[i];
+    });
+  }
+
+  function solve([[a, b], [c, d]], [p, q]) { // A⁻¹ (p, q)
+    const determinant = a * d - b * c;
+    return [(d * p - b * q) / determinant, (a * q - c * p) / determinant];
+  }
+
+  function newton(x, aim) { // Hessian of L: Jᵀ J + Σ rₖ ∂²yₖ/∂x²
+    const [jacobian, second, r] = [J(x), H(x), minus(P(x), aim)];
+    const hessian = [0, 1].map((i) => [0, 1].map((j) => [0, 1].reduce(
+      (sum, k) => sum + jacobian[k][i] * jacobian[k][j] + r[k] * second[k][i][j], 0)));
+    return solve(hessian, gradient(x, aim)).map((full) => -part() * full);
+  }
+
+  const wish = (x, aim) => minus(aim, P(x)).map((full) => part() * full); // Δy
+
+  function inverseGradient(x, aim) { // Δy → J⁻¹ Δy
+    return solve(J(x), wish(x, aim));
+  }
+
+  function physicalGradient(x, aim) { // Δy → P⁻¹(y + Δy) − x
+    return minus(inverse(plus(P(x), wish(x, aim))), x);
+  }
+
+  function path(step, x, aim) { // ends where the simulator has no value
+    const [found, state] = [[x], { mean: [0, 0], square: [0, 0] }];
+    for (let number = 1; number <= count(); number += 1) {
+      x = plus(x, step(x, aim, state, number));
+      if (!x.every(Number.isFinite) || !inside(x)) break;
+      found.push(x);
+    }
+    return found;
+  }
+
+  // Level lines of L by marching squares, once for a goal: on a grid of x, as pieces [from, to].
+  function contours(aim, levels, n = 96) {
+    const [left, right, bottom, top] = [0.02, 5.4, 0.02, 5.4 / 0.25];
+    const at = (i, j) => [left + ((right - left) * i) / n, bottom * (top / bottom) ** (j / n)];
+    const loss = (x) => { const r = minus(P(x), aim); return (r[0] ** 2 + r[1] ** 2) / 2; };
+    const grid = Array.from({ length: n + 1 }, (_, i) => Array.from({ length: n + 1 }, (_, j) => loss(at(i, j))));
+    const pieces = [];
+    for (let i = 0; i < n; i += 1)
+      for (let j = 0; j < n; j += 1) {
+        const corners = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]];
+        const heights = corners.map(([k, l]) => grid[k][l]);
+        const [lowest, highest] = [Math.min(...heights), Math.max(...heights)];
+        for (const level of levels) {
+          if (level <= lowest || level >= highest) continue;
+          const cuts = [];
+          for (let side = 0; side < 4; side += 1) {
+            const [low, high] = [heights[side] - level, heights[(side + 1) % 4] - level];
+            if (low * high >= 0) continue;
+            const [from, to, share] = [at(...corners[side]), at(...corners[(side + 1) % 4]), low / (low - high)];
+            cuts.push([from[0] + share * (to[0] - from[0]), from[1] + share * (to[1] - from[1])]);
+          }
+          for (let cut = 0; cut + 1 < cuts.length; cut += 2) pieces.push(cuts[cut], cuts[cut + 1], null);
+        }
+      }
+    return pieces;
+  }
+
+  frame.hint("Drag the ring (start) and the square (goal).");
+  const planeX = frame.board("x: what we change", boxX, { x: names.x[0], y: names.x[1], equal: true });
+  const planeY = frame.board("y: what comes out", boxY, { x: names.y[0], y: names.y[1] });
+  const inUnits = (x) => x && [x[0], x[1] * unit()];
+  const begin = frame.handle(planeX, start, "start in x", () => [limits[0], limits[1], limits[2] * unit(), Math.min(limits[3] * unit(), 5.2)]);
+  const wanted = frame.handle(planeY, P(goal), "goal in y", () => [0.05, 2.9, 0.05, 0.85], { face: "[]", size: 6 });
+  const aim = () => [wanted.X(), wanted.Y()];
+  const from = () => [begin.X(), begin.Y() / unit()];
+
+  let [paths, levels, lastGoal, lastUnit] = [{}, [], null, unit()];
+  frame.line(planeX, () => levels.map(inUnits), { strokeColor: moving.paint("ink"), strokeWidth: 0.7 });
+
+  // A marker at every step, as a small square in units of the board.
+  const marks = (points, board) => points.flatMap(([x, y]) => {
+    const [w, h] = [3 / board.unitX, 3 / board.unitY];
+    return [[x - w, y], [x, y + h], [x + w, y], [x, y - h], [x - w, y], null];
+  });
+  for (const [name, { color }] of Object.entries(methods))
+    for (const [board, show] of [[planeX, inUnits], [planeY, P]]) {
+      const points = () => (paths[name] ?? []).map(show);
+      frame.line(board, points, { strokeColor: moving.paint(color), strokeWidth: 2, name: `${name} path` });
+      frame.line(board, () => marks(points(), board), { strokeColor: moving.paint(color), strokeWidth: 3 });
+      frame.letters(board, () => {
+        const points = (paths[name] ?? []).map(show);
+        const end = points[Math.min(1, points.length - 1)] ?? [NaN, NaN];
+        return [end[0] + 8 / board.unitX, end[1] + 10 / board.unitY];
+      }, name, color);
+    }
+
+  planeY.create("point", [() => P(from())[0], () => P(from())[1]], RING);
+  planeX.create("point", [() => inUnits(inverse(aim()))[0], () => inUnits(inverse(aim()))[1]], { ...RING, face: "[]", size: 6 });
+  function compute() {
+    const now = aim();
+    if (unit() !== lastUnit) begin.setPosition(JXG.COORDS_BY_USER, [begin.X(), (begin.Y() * unit()) / lastUnit]); // the same height
+    lastUnit = unit();
+    if (String(now) !== lastGoal) levels = contours(now, [0.001, 0.005, 0.02, 0.08, 0.3, 0.8]);
+    lastGoal = String(now);
+    paths = {};
+    for (const [name, { shown, step }] of Object.entries(methods)) if (shown()) paths[name] = path(step, from(), now);
+  }
+
+  function say() {
+    const right = inverse(aim());
+    const misses = Object.entries(paths).map(([name, points]) => {
+      const [last, left] = [points.at(-1), count() - points.length + 1];
+      const miss = Math.max(...last.map((value, i) => Math.abs(value / right[i] - 1)));
+      return `${name} ${left > 0 ? `goes below the floor after ${points.length - 1}` : `misses by ${miss < 1e-3 ? "less than 0.1" : (100 * miss).toFixed(1)} %`}`;
+    });
+    return `After ${count()} steps: ${misses.join(", ")}.`;
+  }
+
+  frame.start(compute, say);
+  return { shown: () => ({ paths, unit: unit(), eta: eta(), part: part(), steps: count(), start: from(), goal: aim() }) };
+});

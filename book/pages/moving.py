@@ -1,0 +1,77 @@
+"""Sphinx extension: figures that a reader moves. `{moving}` is a figure like any other, with a still picture.
+
+The directive names the script and the problem, as in `planes ball`. The picture lies in `book/figures/stills`; the
+figure itself has drawn it (`make stills`). In the rendered book the script `book/figures/planes.js` takes its place, on
+pages that have the figure and on no others. Without JavaScript, in print, in the PDF and in Colab the picture stays.
+"""
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.directives.patches import Figure
+from sphinx.util.typing import ExtensionMetadata
+
+from book.toc import ROOT, pages
+
+FIGURES = ROOT / "book/figures"
+MARK = "moving-of-"
+SCRIPTS = ("jsxgraph/jsxgraphcore.js", "moving.js")
+STYLE = "moving.css"
+
+
+def stem(name: str, problem: str) -> str:
+    """What the still picture of a figure is called, without its ending."""
+    return f"{name}-{problem}"
+
+
+class Moving(Figure):
+    """The directive: `name problem`, options and caption as of a figure."""
+
+    required_arguments = 2
+    optional_arguments = 0
+    final_argument_whitespace = False
+
+    def run(self) -> list[nodes.Node]:
+        """A figure with the still picture, marked for the script."""
+        name, problem = self.arguments
+        script, picture = FIGURES / f"{name}.js", FIGURES / "stills" / f"{stem(name, problem)}.svg"
+        for path in (script, picture):
+            if not path.is_file():
+                raise self.error(f"moving: there is no {path.relative_to(ROOT)}.")
+        if not self.options.get("alt"):
+            raise self.error("moving: the option alt is missing; it describes the still picture.")
+        self.state.document.settings.env.note_dependency(str(script))
+        self.arguments = [f"/{picture.relative_to(ROOT)}"]
+        self.options["figclass"] = ["moving", f"{MARK}{name}--{problem}"]
+        return super().run()
+
+
+def load_scripts(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], document: nodes.document | None
+) -> None:
+    """Give the page the scripts of its figures, and the library that they draw with."""
+    marks = {
+        entry.removeprefix(MARK)
+        for figure in (document.findall(nodes.figure) if document else ())
+        for entry in figure["classes"]
+        if entry.startswith(MARK)
+    }
+    if marks:
+        app.add_css_file(STYLE)
+        for script in (*SCRIPTS, *sorted({f"{mark.split('--')[0]}.js" for mark in marks})):
+            app.add_js_file(script, loading_method="defer")
+
+
+def in_the_book() -> list[tuple[str, str]]:
+    """Name and problem of every figure that moves, in the order of the pages."""
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in pages(ROOT)]
+    return [(name, problem) for text in texts for name, problem in re.findall(r"\{moving\} (\S+) ([a-z-]+)", text)]
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Register the directive and the scripts."""
+    app.add_directive("moving", Moving)
+    app.connect("html-page-context", load_scripts)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,161 @@
+"""The paths in the linked planes are those of the package."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from physgrad_tf import jacobians, updates
+
+G = 9.81
+N_PER_RATE = 12
+RATES = (0.02, 0.3, 1.0, 3.0, 8.0)
+METHODS = ("GD", "Adam", "Newton", "IG", "PG")
+N_STEPS = 12
+
+
+def drop(x):
+    t = tf.sqrt(2.0 * x[:, 1] / G)
+    return tf.stack([x[:, 0] * t, t], axis=1)
+
+
+def drop_inverse(y, x):
+    return tf.stack([y[:, 0] / y[:, 1], G * y[:, 1] ** 2 / 2.0], axis=1)
+
+
+def paths_of_the_package(start, goal, unit, eta, part):
+    """Paths [step, sample, 2] in x of all methods, which move z = (x₁, unit · x₂)."""
+    scale = np.stack([np.ones_like(unit), unit], axis=1)
+
+    def P(z):
+        return drop(z / scale)
+
+    def loss(z):
+        return tf.reduce_sum((P(z) - goal) ** 2, axis=1) / 2.0
+
+    def wish(y):
+        return part * (goal - y)
+
+    def inverse(y, z):
+        return drop_inverse(y, z) * scale
+
+    rules = {
+        "GD": lambda z: updates.gradient_descent(loss, z, eta),
+        "Newton": lambda z: updates.newton(loss, z, part),
+        "IG": lambda z: updates.inverse_gradient(P, z, wish),
+        "PG": lambda z: updates.physical_gradient(P, z, wish, local_inverse=inverse),
+        "Adam": adam(loss, eta),
+    }
+    return {name: follow(rule, start * scale) / scale for name, rule in rules.items()}
+
+
+def follow(rule, start):
+    """Points z [step, sample, 2]; NaN from where a path goes below the floor."""
+    z, left, path = start, np.zeros(len(start), bool), [start]
+    for _ in range(N_STEPS):
+        z = z + rule(tf.constant(z)).numpy()
+        left |= ~(z[:, 1] > 0)
+        path.append(np.where(left[:, np.newaxis], np.nan, z))
+        z = np.where(left[:, np.newaxis], start, z)  # a simulator has no value there
+    return np.stack(path)
+
+
+def adam(loss, eta):
+    """Adam as a rule, in float64."""
+    mean = square = 0.0
+    number = 0
+
+    def rule(z):
+        nonlocal mean, square, number
+        slope, number = jacobians.gradient(loss, z).numpy(), number + 1
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        rate = eta * np.sqrt(1.0 - 0.999**number) / (1.0 - 0.9**number)
+        return tf.constant(-rate * mean / (np.sqrt(square) + 1e-7))
+
+    return rule
+
+
+def keras_adam(loss, eta):
+    """Keras's own, whose numbers β and η are those of float32."""
+    optimizer, moved = keras.optimizers.Adam(eta), None
+
+    def rule(z):
+        nonlocal moved
+        if moved is None:
+            moved = keras.Variable(z, dtype="float64")
+            optimizer.build([moved])
+        moved.assign(z)
+        optimizer.apply([jacobians.gradient(loss, z)], [moved])
+        return moved.value - z
+
+    return rule
+
+
+def test_adam_is_that_of_keras():
+    start, goal = np.array([[1.0, 0.5], [3.0, 1.2]]), np.array([[1.5, 0.5]])
+
+    def loss(x):
+        return tf.reduce_sum((drop(x) - goal) ** 2, axis=1) / 2.0
+
+    ours, theirs = (follow(rule(loss, 0.05), start) for rule in (adam, keras_adam))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)  # found: 2e-5
+
+
+@functools.cache
+def positions():
+    """60 random positions: what is set, and the paths of the package."""
+    rng, found = np.random.default_rng(0), []
+    for rate in RATES:
+        start = rng.uniform([0.3, 0.2], [4.5, 1.2], (N_PER_RATE, 2))
+        goal = drop(tf.constant(rng.uniform([0.5, 0.3], [4.0, 2.0], (N_PER_RATE, 2)))).numpy()
+        exponent = rng.uniform(-0.6, 0.6, N_PER_RATE).round(2)
+        position, part = round(float(np.log10(rate)), 1), float(rng.choice([0.3, 0.6, 1.0]))
+        paths = paths_of_the_package(start, goal, 10.0**exponent, 10.0**position, part)
+        for sample in range(N_PER_RATE):
+            sliders = {
+                "units in a metre": exponent[sample],
+                "rate η of GD and Adam": position,
+                "part of the way of the others": part,
+                "steps": N_STEPS,
+            } | dict.fromkeys(METHODS, True)
+            points = {
+                "start in x": (start[sample] * [1.0, 10.0 ** exponent[sample]]).tolist(),
+                "goal in y": goal[sample].tolist(),
+            }
+            found.append((sliders, points, {name: path[:, sample] for name, path in paths.items()}))
+    return found
+
+
+def largest_difference(move):
+    """Over all positions and methods, relative to lengths of order one; the lengths of the paths must agree."""
+    worst = 0.0
+    for sliders, points, paths in positions():
+        move(sliders)  # the start keeps its height when the unit changes, so it is set afterwards
+        shown = move(points)
+        for name, path in paths.items():
+            wanted = path[np.isfinite(path).all(axis=1)]
+            found = np.array(shown["paths"][name])
+            assert found.shape == wanted.shape, name
+            worst = max(worst, np.max(np.abs(found - wanted) / (1.0 + np.abs(wanted))))
+    return worst
+
+
+def test_paths_are_those_of_the_package(figure):
+    assert largest_difference(figure("planes", "ball")) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ("(-eta() * slope)", "(eta() * slope)"),
+        ("(-rate * state.mean[i])", "(rate * state.mean[i])"),
+        ("(full) => -part() * full", "(full) => part() * full"),
+        ("solve(J(x), wish(x, aim))", "solve(J(x), minus(P(x), aim))"),
+        ("minus(inverse(plus(P(x), wish(x, aim))), x)", "minus(x, inverse(plus(P(x), wish(x, aim))))"),
+    ],
+)
+def test_a_wrong_sign_is_noticed(figure, fault):
+    with pytest.raises(AssertionError):
+        assert largest_difference(figure("planes", "ball", fault)) < 1e-6
