@@ -14,8 +14,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf colab test lint types test-package test-book test-chapters execute settings stills mutants bench long \
-  rehearse lock clean
+.PHONY: help book pdf colab test lint types test-package test-book test-chapters execute settings stills mutants bench \
+  long rehearse lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,7 +26,7 @@ help:
 	@echo "make lint     check and format-check code and notebooks"
 	@echo "make execute  run every chapter from scratch and write its outputs"
 	@echo "make settings run the chapters as other machines, seeds and versions would, and record margins and digits"
-	@echo "make stills   draw the still pictures of the figures that move; needs Chromium"
+	@echo "make stills   draw the still pictures of the figures that move, and the README's; needs Chromium"
 	@echo "make mutants  plant faults in the package one at a time, and name those that no test notices (hours)"
 	@echo "make bench    time training steps against each other, on an idle machine, and store the ratios"
 	@echo "make long     run what holds only after long training, and store its tables"
@@ -82,6 +82,7 @@ settings: $(INSTALLED)
 # Each figure that moves draws its own still picture. A test tells when one is old.
 stills: $(INSTALLED)
 	$(BIN)/python -m book.figures
+	$(BIN)/python -m book.figures.animate
 
 # `make mutants ONLY="simulators heat"`: the faults that hold all these words.
 mutants: $(INSTALLED)

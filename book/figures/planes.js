@@ -18,23 +18,42 @@ moving.define("planes", (frame) => {
       },
       inverse: ([d, t]) => [d / t, (g * t * t) / 2],
       inside: ([, h]) => h > 0,
-      start: [1, 0.5], goal: [3, 1.2], limits: [0.2, 4.6, 0.1, 2.4],
+      missed: (x, right) => Math.max(...x.map((value, i) => Math.abs(value / right[i] - 1))),
+      misses: (miss) => `misses by ${miss < 1e-3 ? "less than 0.1" : (100 * miss).toFixed(1)} %`,
+      eta: 0, part: 1,
+      start: [1, 0.5], goal: [3, 1.2], limits: [0.2, 4.6, 0.1, 2.4], limitsY: [0.05, 2.9, 0.05, 0.85], top: 5.2,
+      field: [0.02, 5.4, 0.02, 21.6], levels: [0.001, 0.005, 0.02, 0.08, 0.3, 0.8],
       boxX: [-0.7, 5.4, 5.4, -0.7], boxY: [-0.4, 0.9, 3.1, -0.09],
-      names: { x: ["speed v, m/s", "height h, units"], y: ["distance d, m", "time t, s"] },
+      names: { unit: "units in a metre", x: ["speed v, m/s", "height h, units"], y: ["distance d, m", "time t, s"] },
+    },
+    square: {
+      P: ([x1, x2]) => [x1, x2 ** 2],
+      J: ([, x2]) => [[1, 0], [0, 2 * x2]],
+      H: () => [[[0, 0], [0, 0]], [[0, 0], [0, 2]]],
+      inverse: ([y1, y2], [, x2]) => [y1, x2 < 0 ? -Math.sqrt(y2) : Math.sqrt(y2)], // the closest
+      inside: () => true,
+      missed: (x, right, y, aim) => Math.hypot(y[0] - aim[0], y[1] - aim[1]),
+      misses: (miss) => `ends ${moving.digits(miss)} from the goal in y`,
+      eta: -1.7, part: 0.3,
+      start: [3, 3], goal: [0, 0], limits: [-0.3, 3.6, 0.1, 3.3], limitsY: [-0.3, 3.6, 0, 10.5], top: 3.6,
+      field: [-0.6, 3.8, 0.002, 15], levels: [0.5, 5, 20, 45],
+      boxX: [-0.6, 3.8, 3.8, -0.6], boxY: [-0.6, 11, 3.8, -1.4],
+      names: { unit: "units of x₂", x: ["x₁", "x₂, units"], y: ["y₁", "y₂"] },
     },
   };
-  const { P, J, H, inverse, inside, start, goal, limits, boxX, boxY, names } = problems[frame.problem];
+  const problem = problems[frame.problem];
+  const { P, J, H, inverse, inside, start, goal, limits, boxX, boxY, names } = problem;
 
-  const unit = frame.slider("units in a metre", { min: -0.6, max: 0.6, step: 0.01, value: 0 }, (e) => 10 ** e);
-  const eta = frame.slider("rate η of GD and Adam", { min: -2.5, max: 1, step: 0.02, value: 0 }, (e) => 10 ** e);
-  const part = frame.slider("part of the way of the others", { min: 0.1, max: 1, step: 0.05, value: 1 });
+  const unit = frame.slider(names.unit, { min: -0.6, max: 0.6, step: 0.01, value: 0 }, (e) => 10 ** e);
+  const eta = frame.slider("rate η of GD and Adam", { min: -2.5, max: 1, step: 0.02, value: problem.eta }, (e) => 10 ** e);
+  const part = frame.slider("part of the way of the others", { min: 0.1, max: 1, step: 0.05, value: problem.part });
   const count = frame.slider("steps", { min: 1, max: 40, step: 1, value: 10 }, (n) => n, String);
   const methods = {
-    GD: { color: "blue", shown: frame.tick("GD", "blue"), step: descend },
-    Adam: { color: "red", shown: frame.tick("Adam", "red", false), step: adam },
-    Newton: { color: "orange", shown: frame.tick("Newton", "orange", false), step: newton },
-    IG: { color: "purple", shown: frame.tick("IG", "purple"), step: inverseGradient },
-    PG: { color: "green", shown: frame.tick("PG", "green"), step: physicalGradient },
+    GD: { color: "blue", side: [8, 10], shown: frame.tick("GD", "blue"), step: descend },
+    Adam: { color: "red", side: [-42, 0], shown: frame.tick("Adam", "red", false), step: adam },
+    Newton: { color: "orange", side: [-52, 8], shown: frame.tick("Newton", "orange", false), step: newton },
+    IG: { color: "purple", side: [-20, 12], shown: frame.tick("IG", "purple"), step: inverseGradient },
+    PG: { color: "green", side: [8, -12], shown: frame.tick("PG", "green"), step: physicalGradient },
   };
 
   // The numbers that are moved are z = (x₁, unit · x₂); every rule returns Δx.
@@ -80,7 +99,7 @@ moving.define("planes", (frame) => {
   }
 
   function physicalGradient(x, aim) { // Δy → P⁻¹(y + Δy) − x
-    return minus(inverse(plus(P(x), wish(x, aim))), x);
+    return minus(inverse(plus(P(x), wish(x, aim)), x), x);
   }
 
   function path(step, x, aim) { // ends where the simulator has no value
@@ -95,7 +114,7 @@ moving.define("planes", (frame) => {
 
   // Level lines of L by marching squares, once for a goal: on a grid of x, as pieces [from, to].
   function contours(aim, levels, n = 96) {
-    const [left, right, bottom, top] = [0.02, 5.4, 0.02, 5.4 / 0.25];
+    const [left, right, bottom, top] = problem.field; // even in x₁, even in the logarithm of x₂
     const at = (i, j) => [left + ((right - left) * i) / n, bottom * (top / bottom) ** (j / n)];
     const loss = (x) => { const r = minus(P(x), aim); return (r[0] ** 2 + r[1] ** 2) / 2; };
     const grid = Array.from({ length: n + 1 }, (_, i) => Array.from({ length: n + 1 }, (_, j) => loss(at(i, j))));
@@ -124,8 +143,8 @@ moving.define("planes", (frame) => {
   const planeX = frame.board("x: what we change", boxX, { x: names.x[0], y: names.x[1], equal: true });
   const planeY = frame.board("y: what comes out", boxY, { x: names.y[0], y: names.y[1] });
   const inUnits = (x) => x && [x[0], x[1] * unit()];
-  const begin = frame.handle(planeX, start, "start in x", () => [limits[0], limits[1], limits[2] * unit(), Math.min(limits[3] * unit(), 5.2)]);
-  const wanted = frame.handle(planeY, P(goal), "goal in y", () => [0.05, 2.9, 0.05, 0.85], { face: "[]", size: 6 });
+  const begin = frame.handle(planeX, start, "start in x", () => [limits[0], limits[1], limits[2] * unit(), Math.min(limits[3] * unit(), problem.top)]);
+  const wanted = frame.handle(planeY, P(goal), "goal in y", () => problem.limitsY, { face: "[]", size: 6 });
   const aim = () => [wanted.X(), wanted.Y()];
   const from = () => [begin.X(), begin.Y() / unit()];
 
@@ -137,7 +156,7 @@ moving.define("planes", (frame) => {
     const [w, h] = [3 / board.unitX, 3 / board.unitY];
     return [[x - w, y], [x, y + h], [x + w, y], [x, y - h], [x - w, y], null];
   });
-  for (const [name, { color }] of Object.entries(methods))
+  for (const [name, { color, side }] of Object.entries(methods))
     for (const [board, show] of [[planeX, inUnits], [planeY, P]]) {
       const points = () => (paths[name] ?? []).map(show);
       frame.line(board, points, { strokeColor: moving.paint(color), strokeWidth: 2, name: `${name} path` });
@@ -145,28 +164,28 @@ moving.define("planes", (frame) => {
       frame.letters(board, () => {
         const points = (paths[name] ?? []).map(show);
         const end = points[Math.min(1, points.length - 1)] ?? [NaN, NaN];
-        return [end[0] + 8 / board.unitX, end[1] + 10 / board.unitY];
+        return [end[0] + side[0] / board.unitX, end[1] + side[1] / board.unitY];
       }, name, color);
     }
 
   planeY.create("point", [() => P(from())[0], () => P(from())[1]], RING);
-  planeX.create("point", [() => inUnits(inverse(aim()))[0], () => inUnits(inverse(aim()))[1]], { ...RING, face: "[]", size: 6 });
+  planeX.create("point", [() => inUnits(inverse(aim(), from()))[0], () => inUnits(inverse(aim(), from()))[1]], { ...RING, face: "[]", size: 6 });
   function compute() {
     const now = aim();
     if (unit() !== lastUnit) begin.setPosition(JXG.COORDS_BY_USER, [begin.X(), (begin.Y() * unit()) / lastUnit]); // the same height
     lastUnit = unit();
-    if (String(now) !== lastGoal) levels = contours(now, [0.001, 0.005, 0.02, 0.08, 0.3, 0.8]);
+    if (String(now) !== lastGoal) levels = contours(now, problem.levels);
     lastGoal = String(now);
     paths = {};
     for (const [name, { shown, step }] of Object.entries(methods)) if (shown()) paths[name] = path(step, from(), now);
   }
 
   function say() {
-    const right = inverse(aim());
+    const right = inverse(aim(), from());
     const misses = Object.entries(paths).map(([name, points]) => {
       const [last, left] = [points.at(-1), count() - points.length + 1];
-      const miss = Math.max(...last.map((value, i) => Math.abs(value / right[i] - 1)));
-      return `${name} ${left > 0 ? `goes below the floor after ${points.length - 1}` : `misses by ${miss < 1e-3 ? "less than 0.1" : (100 * miss).toFixed(1)} %`}`;
+      if (left > 0) return `${name} leaves the simulator’s world after ${points.length - 1}`;
+      return `${name} ${problem.misses(problem.missed(last, right, P(last), aim()))}`;
     });
     return `After ${count()} steps: ${misses.join(", ")}.`;
   }

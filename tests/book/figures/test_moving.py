@@ -1,4 +1,4 @@
-"""Every figure that moves, in the built book: by pointer, finger and keys, in both themes, on a phone, without scripts."""
+"""Every figure that moves, in the built book: by pointer, finger and keys, in both themes, on a phone."""
 
 import re
 from pathlib import Path
