@@ -56,7 +56,7 @@ const moving = (() => {
       return board;
     }
 
-    // A point that the reader moves, inside of `limits` = [left, right, bottom, top].
+    // A point that the reader moves, inside of `limits` = [left, right, bottom, top], which may depend on where it is moved.
     handle(board, at, label, limits, looks = {}) {
       const point = board.create("point", at, {
         name: "", size: 7, face: "circle", fillColor: paint("ink"), fillOpacity: 0.15, strokeColor: paint("ink"), strokeWidth: 2.5,
@@ -71,8 +71,8 @@ const moving = (() => {
       point.rendNode.setAttribute("aria-roledescription", "draggable point");
       say();
       point.on("drag", () => {
-        const [left, right, bottom, top] = limits();
         const [x, y] = place(point);
+        const [left, right, bottom, top] = limits([x, y]);
         point.setPosition(JXG.COORDS_BY_USER, [clamp(x, left, right), clamp(y, bottom, top)]);
         say();
         this.changed();
@@ -148,7 +148,7 @@ const moving = (() => {
     changed() {
       if (!this.compute) return;
       this.compute();
-      for (const board of this.boards) board.fullUpdate();
+      for (const board of this.boards) board.update(); // not the axes, which take four times as long
       this.redraws += 1;
       clearTimeout(this.waiting);
       this.waiting = setTimeout(() => { this.words.textContent = this.say(); }, 150);
