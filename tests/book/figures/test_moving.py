@@ -43,7 +43,9 @@ def state(figure):
 
 
 def middle_of_first_handle(figure):
-    box = figure.locator(".moving-board [role=application]").first.bounding_box()
+    handle = figure.locator(".moving-board [role=application]").first
+    handle.evaluate("element => element.scrollIntoView({block: 'center', behavior: 'instant'})")  # at rest
+    box = handle.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
