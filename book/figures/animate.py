@@ -1,4 +1,4 @@
-"""One figure moving, for the README: `python -m book.figures.animate` turns the unit of the height in the linked planes.
+"""One figure moving, for the README: `python -m book.figures.animate` turns the unit of a height in the linked planes.
 
 Needs Chromium. The picture is a GIF, since a README runs no scripts.
 """

@@ -212,6 +212,12 @@ const moving = (() => {
     }
   }
 
+  // For a second the library remembers where a board was; a reader may scroll and drag at once.
+  const forget = () => {
+    for (const figure of document.querySelectorAll("figure.moving-on"))
+      for (const board of figure.moving?.boards ?? []) board.positionAccessLast = 0;
+  };
+  addEventListener("scroll", forget, { capture: true, passive: true });
   document.addEventListener("DOMContentLoaded", begin);
   return { define: (name, make) => makers.set(name, make), paint, digits, clamp };
 })();

@@ -44,11 +44,13 @@ def positions(problem):
     return x.numpy()[:, 0], wished[:, 0], part[:, 0], expected
 
 
-def compare(move, problem):
+def compare(opened, problem):
     """Over all positions, to 1e-6 of lengths of order one; where there is no pre-image none must be shown."""
-    for x, wished, part, expected in zip(*positions(problem), strict=True):
-        y = float(PROBLEMS[problem][0](tf.constant([[x]]))[0, 0])
-        shown = move({"x₀, on the curve": [x, y], "wished y": [0.0, wished], "part η of the way": part})
+    moves = [
+        {"x₀, on the curve": [x, expected[1]], "wished y": [0.0, wished], "part η of the way": part}
+        for x, wished, part, expected in zip(*positions(problem), strict=True)
+    ]
+    for shown, expected in zip(opened.moves(moves), positions(problem)[-1], strict=True):
         found = [*shown["start"], shown["goal"], shown["local"], shown["linear"], shown["lands"]]
         found = np.array(found, dtype=float)
         assert np.array_equal(np.isnan(found), np.isnan(expected))
@@ -77,10 +79,12 @@ def loops():
     return found
 
 
-def compare_loops(move):
+def compare_loops(opened):
     """Over all loops, of the way in y and of the one in x."""
-    for stops, way, root, rounds in loops():
-        shown = move({f"way point {number} in y": stop.tolist() for number, stop in enumerate(stops, 1)})
+    moves = [
+        {f"way point {number} in y": stop.tolist() for number, stop in enumerate(stops, 1)} for stops, *_ in loops()
+    ]
+    for shown, (_, way, root, rounds) in zip(opened.moves(moves), loops(), strict=True):
         assert shown["rounds"] == rounds
         for name, wanted in (("way", way), ("follow", root)):
             found = np.array(shown[name]) @ [1.0, 1.0j]
@@ -101,19 +105,19 @@ def test_x_follows_a_loop_on_its_branch(figure):
     ],
 )
 def test_a_wrong_branch_is_noticed(figure, fault):
-    move = figure("local-inverse", "loop", fault)
+    wrong = figure("local-inverse", "loop", fault)
     with pytest.raises(AssertionError):
-        compare_loops(move)
+        compare_loops(wrong)
 
 
 def test_a_tie_goes_where_the_package_takes_it_and_a_gap_has_no_answer(figure):
-    move, zero = figure("local-inverse", "square"), tf.zeros([1, 1], tf.float64)
-    shown = move({"x₀, on the curve": [0.0, 0.0], "wished y": [0.0, 1.0]})
+    opened, zero = figure("local-inverse", "square"), tf.zeros([1, 1], tf.float64)
+    shown = opened.move({"x₀, on the curve": [0.0, 0.0], "wished y": [0.0, 1.0]})
     assert shown["tie"]
     assert shown["linear"] is None
     assert shown["local"] == float(simulators.Square().local_inverse(zero + 1.0, zero)[0, 0])
 
-    shown = move({"wished y": [0.0, -0.5]})
+    shown = opened.move({"wished y": [0.0, -0.5]})
     assert (shown["local"], shown["other"], shown["tie"]) == (None, None, False)
 
 
@@ -132,6 +136,6 @@ def test_a_tie_goes_where_the_package_takes_it_and_a_gap_has_no_answer(figure):
     ],
 )
 def test_a_wrong_sign_is_noticed(figure, problem, fault):
-    move = figure("local-inverse", problem, fault)
+    wrong = figure("local-inverse", problem, fault)
     with pytest.raises(AssertionError):
-        compare(move, problem)
+        compare(wrong, problem)

@@ -44,7 +44,8 @@ def state(figure):
 
 def middle_of_first_handle(figure):
     handle = figure.locator(".moving-board [role=application]").first
-    handle.evaluate("element => element.scrollIntoView({block: 'center', behavior: 'instant'})")  # at rest
+    handle.evaluate("element => element.scrollIntoView({block: 'center', behavior: 'instant'})")
+    handle.page.wait_for_timeout(50)  # the event of scrolling comes with the next picture
     box = handle.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 

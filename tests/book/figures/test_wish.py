@@ -57,13 +57,16 @@ def positions(problem):
     return x, tip, exponents, steps, images
 
 
-def largest_difference(move, problem):
+def largest_difference(opened, problem):
     """Over all positions and methods, relative to numbers of order one; images must have the same length."""
     x, tip, exponents, steps, images = positions(problem)
     worst = 0.0
-    for k in range(N_POSITIONS):
-        points = {"present x": x[k].tolist(), "tip of the wish in y": tip[k].tolist()}
-        shown = move({"rate η of GD": exponents[k]} | points | dict.fromkeys(TICKS, True))
+    moves = [
+        {"rate η of GD": exponents[k], "present x": x[k].tolist(), "tip of the wish in y": tip[k].tolist()}
+        | dict.fromkeys(TICKS, True)
+        for k in range(N_POSITIONS)
+    ]
+    for k, shown in enumerate(opened.moves(moves)):
         assert set(shown["steps"]) == set(steps)
         for name in steps:
             image = images[name][k]
@@ -89,7 +92,7 @@ def test_some_gradient_steps_turn_the_water_off():
 
 
 def test_the_physical_gradient_lands_on_the_tip(figure):
-    shown = figure("wish", "swirl")({"tip of the wish in y": [-1.2, 0.4]})
+    shown = figure("wish", "swirl").move({"tip of the wish in y": [-1.2, 0.4]})
     np.testing.assert_allclose(shown["images"]["PG"][-1], shown["tip"], atol=1e-12)
     assert np.linalg.norm(np.subtract(shown["images"]["IG"][-1], shown["tip"])) > 0.1
 
@@ -113,5 +116,6 @@ def test_the_physical_gradient_lands_on_the_tip(figure):
     ],
 )
 def test_a_wrong_sign_is_noticed(figure, problem, fault):
+    wrong = figure("wish", problem, fault)
     with pytest.raises(AssertionError):
-        assert largest_difference(figure("wish", problem, fault), problem) < 1e-6
+        assert largest_difference(wrong, problem) < 1e-6
