@@ -64,6 +64,15 @@ def load_scripts(
             app.add_js_file(script, loading_method="defer")
 
 
+def say_that_it_moves(app: Sphinx, document: nodes.document, page: str) -> None:
+    """Let the caption in a Colab notebook tell where the figure moves; on paper and without scripts the style does."""
+    if app.builder.name != "colab":
+        return
+    for figure in document.findall(nodes.figure):
+        if "moving" in figure["classes"]:
+            next(figure.findall(nodes.caption)).append(nodes.Text(" (In the rendered book this figure moves.)"))
+
+
 def in_the_book() -> list[tuple[str, str]]:
     """Name and problem of every figure that moves, in the order of the pages."""
     texts = [(ROOT / page).read_text(encoding="utf-8") for page in pages(ROOT)]
@@ -74,4 +83,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directive and the scripts."""
     app.add_directive("moving", Moving)
     app.connect("html-page-context", load_scripts)
+    app.connect("doctree-resolved", say_that_it_moves)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -123,7 +123,7 @@ def test_no_cell_holds_what_only_the_book_understands(edition: dict[str, Noteboo
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_picture_shows(edition: dict[str, NotebookNode], page: Path) -> None:
-    drawn = len(re.findall(r"^```\{figure\}|^:{3,}\{figure\}", _markdown(page), re.MULTILINE))
+    drawn = len(re.findall(r"^```\{(?:figure|moving)\}|^:{3,}\{figure\}", _markdown(page), re.MULTILINE))
     assert len(list(pictures(edition[page.as_posix()]))) == drawn
     assert dead_pictures(edition[page.as_posix()]) == []
 

@@ -1,6 +1,7 @@
 """Every figure that moves, in the built book: by pointer, finger and keys, in both themes, on a phone."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -129,11 +130,18 @@ def test_the_still_picture_stays_without_scripts_and_in_print(shown, browser, ht
     figure = page.locator(f"figure.{MARK}{name}--{problem}")
     assert figure.locator("img").is_visible()
     assert figure.locator(".moving-stage").count() == 0
+    assert "moves" in figure.locator("figcaption p").evaluate("text => getComputedStyle(text, '::after').content")
 
     page, figure = shown(name, problem, View())
     page.emulate_media(media="print")
     assert figure.locator("img").is_visible()
     assert not figure.locator(".moving-stage").is_visible()
+
+
+def test_the_colab_edition_says_that_it_moves():
+    for page, n in Counter(page_of(name, problem) for name, problem in SHOWN).items():
+        notebook = ROOT / "_build/colab" / Path(page).with_suffix(".ipynb")
+        assert notebook.read_text(encoding="utf-8").count("(In the rendered book this figure moves.)") == n
 
 
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
