@@ -54,7 +54,7 @@ PROBLEMS = r"""(() => {
     found.push(`the page is ${excess} pixels wider than the window: ${culprits}`);
   }
   const loaded = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")];
-  const files = loaded.filter(file => !file.name.includes("/mathjax/"));
+  const files = loaded.filter(file => !/[/](mathjax|jsxgraph)[/]/.test(file.name)); // libraries, kept by the browser
   const weight = files.reduce((sum, file) => sum + file.decodedBodySize, 0);
   const heavy = files.sort((a, b) => b.decodedBodySize - a.decodedBodySize).slice(0, 3).map(file => file.name);
   if (weight > 1.5e6) found.push(`the page weighs ${weight} bytes, most of it ${heavy}`);
