@@ -23,6 +23,11 @@ NAME = "inverting-gradients"
 STYLE = Path(__file__).with_name("pdf.css")
 #: Of an article, what is of no use on paper.
 NOT_PRINTED = ".headerlink, .cell.tag_set-up, script"
+# Resolves when pictures are there that a page would fetch only when they come into sight.
+PICTURES = """Promise.all([...document.querySelectorAll('img[loading=lazy]')].map(picture => {
+  picture.loading = 'eager';
+  return picture.decode();
+}))"""
 UNDRAWN = """[...document.querySelectorAll(".math")].filter(math =>
   !math.querySelector("mjx-container") || math.querySelector("[data-mjx-error], [data-mml-node='merror']")).length"""
 FOOTER = '<div style="width: 100%; font: 8px sans-serif; text-align: center"><span class="pageNumber"></span></div>'
@@ -108,6 +113,7 @@ def print_page(browser: Browser, page: Path, pdf: Path) -> None:
     undrawn = browser.evaluate(UNDRAWN)
     if undrawn or browser.complaints:
         raise PageFailed(f"{page}: {undrawn} formulas were not drawn; the page says {browser.complaints}")
+    browser.evaluate(PICTURES)
     opened.pdf(
         path=pdf,
         prefer_css_page_size=True,

@@ -218,6 +218,9 @@ const moving = (() => {
       for (const board of figure.moving?.boards ?? []) board.positionAccessLast = 0;
   };
   addEventListener("scroll", forget, { capture: true, passive: true });
+  addEventListener("beforeprint", () => {
+    for (const still of document.querySelectorAll("figure.moving-on img")) still.loading = "eager";
+  });
   document.addEventListener("DOMContentLoaded", begin);
   return { define: (name, make) => makers.set(name, make), paint, digits, clamp };
 })();

@@ -44,6 +44,7 @@ class Moving(Figure):
             raise self.error("moving: the option alt is missing; it describes the still picture.")
         self.state.document.settings.env.note_dependency(str(script))
         self.arguments = [f"/{picture.relative_to(ROOT)}"]
+        self.options["loading"] = "lazy"  # with scripts nobody sees it; the browser fetches it before it prints
         self.options["figclass"] = ["moving", f"{MARK}{name}--{problem}"]
         return super().run()
 
