@@ -134,6 +134,8 @@ def test_the_still_picture_stays_without_scripts_and_in_print(shown, browser, ht
 
     page, figure = shown(name, problem, View())
     page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")  # as the browser does before it prints
+    assert figure.locator("img").evaluate("still => still.decode().then(() => still.naturalWidth)") > 0
     assert figure.locator("img").is_visible()
     assert not figure.locator(".moving-stage").is_visible()
 
