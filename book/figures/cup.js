@@ -60,7 +60,6 @@ moving.define("cup", (frame) => {
   const faint = { strokeColor: moving.paint("ink"), strokeWidth: 0.7, strokeOpacity: 0.7 };
   const way = (from, step, show) => Array.from({ length: 41 }, (_, i) => show(along(from, step, i / 40)));
   const inside = (right, up) => [right > 0.4 ? -58 : 8, up]; // so that the letters stay on the board
-  const beside = (board, [a, b], right, up) => [a + right / board.unitX, b + up / board.unitY];
 
   frame.line(planeX, () => still, faint);
   frame.line(planeY, () => still.map((point) => point && P(point)), faint);
@@ -68,28 +67,25 @@ moving.define("cup", (frame) => {
   frame.line(planeX, () => way(now.y, now.deltaY, inverse), { strokeColor: moving.paint("green"), strokeWidth: 1.5, dash: 2 });
   frame.line(planeY, () => way(now.x, now.gradient, P), { strokeColor: moving.paint("blue"), strokeWidth: 1.5, dash: 2 });
 
-  const ring = (board, at, face, color) => board.create("point", [() => at()[0], () => at()[1]], {
-    name: "", size: 5, face, fillOpacity: 0, strokeColor: moving.paint(color), strokeWidth: 1.5, fixed: true, highlight: false, tabindex: null,
-  });
-  ring(planeX, () => now.solution, "[]", "ink");
-  ring(planeY, () => now.y, "o", "ink");
-  ring(planeX, () => now.target, "<>", "green");
-  ring(planeY, () => now.reached, "<>", "green");
-  ring(planeY, () => now.landed, "o", "blue");
+  frame.mark(planeX, () => now.solution, "[]", "ink");
+  frame.mark(planeY, () => now.y, "o", "ink");
+  frame.mark(planeX, () => now.target, "<>", "green");
+  frame.mark(planeY, () => now.reached, "<>", "green");
+  frame.mark(planeY, () => now.landed, "o", "blue");
   frame.arrow(planeX, () => now.x, () => now.target, "green");
   frame.arrow(planeX, () => now.x, () => along(now.x, now.gradient, 1), "blue");
   frame.arrow(planeY, () => now.y, () => along(now.y, now.deltaY, 1), "ink");
 
-  frame.letters(planeX, () => beside(planeX, now.x, 10, -16), "x");
-  frame.letters(planeX, () => beside(planeX, now.target, 9, 8), "x̃", "green");
-  frame.letters(planeX, () => beside(planeX, along(now.x, now.pull, 0.5), -32, 0), "pull", "green");
-  frame.letters(planeX, () => beside(planeX, now.solution, 9, 12), "x*");
-  frame.letters(planeX, () => beside(planeX, along(now.x, now.gradient, 1), ...inside(now.x[0] + now.gradient[0], 8)), "gradient", "blue");
-  frame.letters(planeY, () => beside(planeY, now.y, 10, 13), "y");
-  frame.letters(planeY, () => beside(planeY, now.aim, 10, 12), "y*");
-  frame.letters(planeY, () => beside(planeY, along(now.y, now.deltaY, 0.5), -14, -14), "Δy");
-  frame.letters(planeY, () => beside(planeY, now.reached, -10, 14), "SIP", "green");
-  frame.letters(planeY, () => beside(planeY, now.landed, ...inside(now.landed[0], -16)), "gradient", "blue");
+  frame.letters(planeX, () => moving.beside(planeX, now.x, [10, -16]), "x");
+  frame.letters(planeX, () => moving.beside(planeX, now.target, [9, 8]), "x̃", "green");
+  frame.letters(planeX, () => moving.beside(planeX, along(now.x, now.pull, 0.5), [-32, 0]), "pull", "green");
+  frame.letters(planeX, () => moving.beside(planeX, now.solution, [9, 12]), "x*");
+  frame.letters(planeX, () => moving.beside(planeX, along(now.x, now.gradient, 1), inside(now.x[0] + now.gradient[0], 8)), "gradient", "blue");
+  frame.letters(planeY, () => moving.beside(planeY, now.y, [10, 13]), "y");
+  frame.letters(planeY, () => moving.beside(planeY, now.aim, [10, 12]), "y*");
+  frame.letters(planeY, () => moving.beside(planeY, along(now.y, now.deltaY, 0.5), [-14, -14]), "Δy");
+  frame.letters(planeY, () => moving.beside(planeY, now.reached, [-10, 14]), "SIP", "green");
+  frame.letters(planeY, () => moving.beside(planeY, now.landed, inside(now.landed[0], -16)), "gradient", "blue");
 
   function say() {
     const { digits } = moving;

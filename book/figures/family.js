@@ -35,13 +35,12 @@ moving.define("family", (frame) => {
 
   let now = {}; // what is drawn, of the present exponent and of the members
   compute();
-  const pixels = (board, at, [right, up]) => [at[0] + right / board.unitX, at[1] + up / board.unitY];
   const origin = () => [0, 0];
 
   for (const [k, name] of [[0, "v₁"], [1, "v₂"]]) {
     const far = () => 0.9 * planeW.getBoundingBox()[2];
     frame.line(planeW, () => [-far(), far()].map((t) => [t * V[k][0], t * V[k][1]]), { strokeColor: moving.paint("ink"), strokeWidth: 1, dash: 1 });
-    frame.letters(planeW, () => pixels(planeW, [far() * V[k][0], far() * V[k][1]], k ? [8, 6] : [4, -14]), name);
+    frame.letters(planeW, () => moving.beside(planeW, [far() * V[k][0], far() * V[k][1]], k ? [8, 6] : [4, -14]), name);
   }
 
   frame.line(planeY, () => now.progress, { strokeColor: moving.paint("ink"), strokeWidth: 4 });
@@ -67,14 +66,14 @@ moving.define("family", (frame) => {
       [planeW, (one) => along([0, -one.factors[1]]), [7, -6]],
     ]) {
       const lengths = () => Object.fromEntries(names.map((other) => [other, Math.hypot(...end(now.members[other]))]));
-      frame.letters(board, () => (room(board, name, lengths()) ? pixels(board, end(now.members[name]), beside) : [NaN, NaN]), name, color);
+      frame.letters(board, () => (room(board, name, lengths()) ? moving.beside(board, end(now.members[name]), beside) : [NaN, NaN]), name, color);
     }
   }
   frame.arrow(planeY, origin, () => now.wish, "ink", { dash: 2 });
   frame.arrow(planeY, origin, () => now.change, "ink", { strokeWidth: 3.5 });
   frame.arrow(planeW, origin, () => now.step, "ink", { strokeWidth: 3.5 });
-  frame.letters(planeY, () => pixels(planeY, now.wish, [20 * now.wish[0] - 8, 20 * now.wish[1]]), "−g");
-  const beside = (board, at) => { const [a, b] = unit(at); return pixels(board, at.map((end) => 0.75 * end), [16 * b - 8, -14 * a]); };
+  frame.letters(planeY, () => moving.beside(planeY, now.wish, [20 * now.wish[0] - 8, 20 * now.wish[1]]), "−g");
+  const beside = (board, at) => { const [a, b] = unit(at); return moving.beside(board, at.map((end) => 0.75 * end), [16 * b - 8, -14 * a]); };
   frame.letters(planeY, () => beside(planeY, now.change), "Δy");
   frame.letters(planeW, () => beside(planeW, now.step), "Δθ");
 

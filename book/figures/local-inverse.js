@@ -4,14 +4,7 @@
 "use strict";
 
 moving.define("local-inverse", (frame) => {
-  const beside = (board, [x, y], right, up) => [x + right / board.unitX, y + up / board.unitY];
-
-  function mark(board, at, face, color, looks = {}) {
-    board.create("point", [() => at()[0], () => at()[1]], {
-      name: "", size: 6, face, fillColor: moving.paint(color), strokeColor: moving.paint(color), strokeWidth: 2, fixed: true,
-      highlight: false, tabindex: null, ...looks,
-    });
-  }
+  const FILLED = { size: 6, fillOpacity: 1, strokeWidth: 2 };
 
   return frame.problem === "loop" ? loop() : curves();
 
@@ -89,20 +82,20 @@ moving.define("local-inverse", (frame) => {
       frame.line(board, () => LIMITS.map((x) => show(2 * x, now.goal)), { strokeColor: moving.paint("ink"), strokeWidth: 1, dash: 1 });
       // From where the tangent's answer is to where the curve is.
       frame.line(board, () => (now.linear === null ? [] : [show(now.linear, now.goal), show(now.linear, now.lands)]), { strokeColor: moving.paint("purple"), strokeWidth: 3 });
-      mark(board, () => given(now.other, now.goal, show), "x", "red");
-      mark(board, () => given(now.linear, now.goal, show), "^", "purple");
-      mark(board, () => given(now.local, now.goal, show), "<>", "green");
-      if (!onCurve) mark(board, () => show(...now.start), "o", "ink", { fillOpacity: 0, size: 5 });
-      frame.letters(board, () => beside(board, given(now.local, now.goal, show), ...(onCurve ? [-8, -16] : byPG)), "PG", "green");
-      frame.letters(board, () => beside(board, given(now.linear, now.goal, show), ...(onCurve ? [-22, 10] : [8, -16])), "IG", "purple");
-      frame.letters(board, () => beside(board, given(now.other, now.goal, show), 8, onCurve ? -14 : 12), () => (now.tie ? "as near" : "other"), "red");
+      frame.mark(board, () => given(now.other, now.goal, show), "x", "red", FILLED);
+      frame.mark(board, () => given(now.linear, now.goal, show), "^", "purple", FILLED);
+      frame.mark(board, () => given(now.local, now.goal, show), "<>", "green", FILLED);
+      if (!onCurve) frame.mark(board, () => show(...now.start), "o", "ink");
+      frame.letters(board, () => moving.beside(board, given(now.local, now.goal, show), onCurve ? [-8, -16] : byPG), "PG", "green");
+      frame.letters(board, () => moving.beside(board, given(now.linear, now.goal, show), onCurve ? [-22, 10] : [8, -16]), "IG", "purple");
+      frame.letters(board, () => moving.beside(board, given(now.other, now.goal, show), [8, onCurve ? -14 : 12]), () => (now.tie ? "as near" : "other"), "red");
     }
     frame.arrow(curve, () => now.start, () => [now.start[0], now.goal], "ink");
-    frame.letters(curve, () => beside(curve, [now.start[0], now.start[1] + 0.5 * now.step], 6, 0), "Δy");
-    frame.letters(curve, () => beside(curve, now.start, ...(now.start[0] < 0 ? [12, 8] : [-26, 14])), "x₀");
-    frame.letters(curve, () => (now.local === null ? beside(curve, [0, now.goal], 8, -12) : nowhere), "no x has this y", "red");
-    frame.letters(curve, () => beside(curve, [edge, aim.Y()], -4, 17), "y*");
-    frame.letters(inverse, () => beside(inverse, [now.start[1], now.start[0]], -4, -18), "(y₀, x₀)");
+    frame.letters(curve, () => moving.beside(curve, [now.start[0], now.start[1] + 0.5 * now.step], [6, 0]), "Δy");
+    frame.letters(curve, () => moving.beside(curve, now.start, now.start[0] < 0 ? [12, 8] : [-26, 14]), "x₀");
+    frame.letters(curve, () => (now.local === null ? moving.beside(curve, [0, now.goal], [8, -12]) : nowhere), "no x has this y", "red");
+    frame.letters(curve, () => moving.beside(curve, [edge, aim.Y()], [-4, 17]), "y*");
+    frame.letters(inverse, () => moving.beside(inverse, [now.start[1], now.start[0]], [-4, -18]), "(y₀, x₀)");
 
     function say() {
       const { local, linear, other, tie, goal, lands, start: [x] } = now;
@@ -163,17 +156,17 @@ moving.define("local-inverse", (frame) => {
     frame.line(planeX, () => now.follow.map(([a, b]) => [-a, -b]), { ...thin, strokeColor: moving.paint("red"), dash: 1 });
     frame.line(planeY, () => now.way.slice(0, now.at + 1), thick);
     frame.line(planeX, () => now.follow.slice(0, now.at + 1), thick);
-    for (const board of [planeY, planeX]) mark(board, () => [0, 0], "x", "red");
-    mark(planeY, () => BEGIN, "o", "ink", { fillOpacity: 0, size: 5 });
-    mark(planeX, () => BEGIN, "o", "ink", { fillOpacity: 0, size: 5 });
-    mark(planeX, () => [-1, 0], "o", "ink", { fillOpacity: 0, size: 5 });
-    mark(planeY, () => now.way[now.at], "<>", "green");
-    mark(planeX, () => now.follow[now.at], "<>", "green");
-    frame.letters(planeY, () => beside(planeY, [0, 0], 8, -14), "y = 0", "red");
-    frame.letters(planeY, () => beside(planeY, BEGIN, 8, -32), "start = end");
-    frame.letters(planeX, () => beside(planeX, BEGIN, 8, -32), "start");
-    frame.letters(planeX, () => beside(planeX, now.follow[now.at], -30, 16), () => (now.at + 1 < now.way.length ? "x" : "end"), "green");
-    stops.forEach((stop, i) => frame.letters(planeY, () => beside(planeY, [stop.X(), stop.Y()], 10, 12), String(i + 1)));
+    for (const board of [planeY, planeX]) frame.mark(board, () => [0, 0], "x", "red", FILLED);
+    frame.mark(planeY, () => BEGIN, "o", "ink");
+    frame.mark(planeX, () => BEGIN, "o", "ink");
+    frame.mark(planeX, () => [-1, 0], "o", "ink");
+    frame.mark(planeY, () => now.way[now.at], "<>", "green", FILLED);
+    frame.mark(planeX, () => now.follow[now.at], "<>", "green", FILLED);
+    frame.letters(planeY, () => moving.beside(planeY, [0, 0], [8, -14]), "y = 0", "red");
+    frame.letters(planeY, () => moving.beside(planeY, BEGIN, [8, -32]), "start = end");
+    frame.letters(planeX, () => moving.beside(planeX, BEGIN, [8, -32]), "start");
+    frame.letters(planeX, () => moving.beside(planeX, now.follow[now.at], [-30, 16]), () => (now.at + 1 < now.way.length ? "x" : "end"), "green");
+    stops.forEach((stop, i) => frame.letters(planeY, () => moving.beside(planeY, [stop.X(), stop.Y()], [10, 12]), String(i + 1)));
 
     function say() {
       const { digits } = moving;

@@ -5,7 +5,7 @@
 
 const moving = (() => {
   const makers = new Map();
-  const paint = (color) => `var(--moving-${color})`; // the theme chooses, by custom.css
+  const paint = (color) => `var(--moving-${color})`; // the theme chooses, by moving.css
 
   function node(tag, attributes = {}, ...children) {
     const made = document.createElement(tag);
@@ -16,7 +16,7 @@ const moving = (() => {
 
   class Frame {
     constructor(figure, name, problem) {
-      Object.assign(this, { figure, name, problem, boards: [], inputs: {}, redraws: 0 });
+      Object.assign(this, { figure, name, problem, boards: [], inputs: {} });
       this.row = node("div", { class: "moving-boards" });
       this.form = node("form", { class: "moving-controls", "aria-label": "Controls of the figure" });
       this.form.addEventListener("submit", (event) => event.preventDefault());
@@ -47,7 +47,7 @@ const moving = (() => {
         keyboard: { enabled: true, dx: 5, dy: 5, panShift: false, panCtrl: false },
         pan: { enabled: false },
         zoom: { enabled: false },
-        showCopyright: false, // named in the licence beside the library, and on the page "What was run"
+        showCopyright: false, // its licence lies beside the library
         showNavigation: false,
         showInfobox: false,
         description: `${title}. Points can be dragged, or moved with the arrow keys.`,
@@ -77,10 +77,7 @@ const moving = (() => {
         say();
         this.changed();
       });
-      this.inputs[label] = {
-        get: () => place(point),
-        set: (to) => { point.setPosition(JXG.COORDS_BY_USER, to); say(); },
-      };
+      this.inputs[label] = { set: (to) => { point.setPosition(JXG.COORDS_BY_USER, to); say(); } };
       return point;
     }
 
@@ -96,7 +93,7 @@ const moving = (() => {
       input.addEventListener("input", () => { say(); this.changed(); });
       this.form.append(node("label", { class: "moving-slider" }, node("span", {}, label), input, output));
       say();
-      this.inputs[label] = { get: read, set: (to) => { input.value = to; say(); } };
+      this.inputs[label] = { set: (to) => { input.value = to; say(); } };
       return read;
     }
 
@@ -107,7 +104,7 @@ const moving = (() => {
       input.addEventListener("change", () => this.changed());
       const swatch = node("span", { class: "moving-swatch", style: `background: ${paint(color)}` });
       this.form.append(node("label", { class: "moving-tick" }, input, swatch, label));
-      this.inputs[label] = { get: () => input.checked, set: (to) => { input.checked = to; } };
+      this.inputs[label] = { set: (to) => { input.checked = to; } };
       return () => input.checked;
     }
 
@@ -116,7 +113,7 @@ const moving = (() => {
       const select = node("select", {}, ...options.map((option) => node("option", {}, option)));
       select.addEventListener("change", () => this.changed());
       this.form.append(node("label", { class: "moving-choice" }, node("span", {}, label), select));
-      this.inputs[label] = { get: () => select.value, set: (to) => { select.value = to; } };
+      this.inputs[label] = { set: (to) => { select.value = to; } };
       return () => select.value;
     }
 
@@ -139,6 +136,14 @@ const moving = (() => {
       });
     }
 
+    // A mark at a place that is computed anew at every change; nobody drags it.
+    mark(board, at, face, color, looks = {}) {
+      return board.create("point", [() => at()[0], () => at()[1]], {
+        name: "", size: 5, face, fillColor: paint(color), fillOpacity: 0, strokeColor: paint(color), strokeWidth: 1.5, fixed: true,
+        highlight: false, tabindex: null, ...looks,
+      });
+    }
+
     // Letters beside something.
     letters(board, at, text, color = "ink") {
       return board.create("text", [() => at()[0], () => at()[1], text], { ...LETTERS, strokeColor: paint(color) });
@@ -149,7 +154,6 @@ const moving = (() => {
       if (!this.compute) return;
       this.compute();
       for (const board of this.boards) board.update(); // not the axes, which take four times as long
-      this.redraws += 1;
       clearTimeout(this.waiting);
       this.waiting = setTimeout(() => { this.words.textContent = this.say(); }, 150);
     }
@@ -196,6 +200,9 @@ const moving = (() => {
   const place = (point) => [point.X(), point.Y()];
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
+  // A place some pixels to the right of and above another one.
+  const beside = (board, [x, y], [right, up]) => [x + right / board.unitX, y + up / board.unitY];
+
   // Three digits, as a person would write them.
   function digits(value) {
     if (!Number.isFinite(value)) return "no number";
@@ -222,5 +229,5 @@ const moving = (() => {
     for (const still of document.querySelectorAll("figure.moving-on img")) still.loading = "eager";
   });
   document.addEventListener("DOMContentLoaded", begin);
-  return { define: (name, make) => makers.set(name, make), paint, digits, clamp };
+  return { define: (name, make) => makers.set(name, make), paint, digits, clamp, beside };
 })();

@@ -2,9 +2,6 @@
 "use strict";
 
 moving.define("planes", (frame) => {
-  // Where something is, not to be dragged.
-  const RING = { name: "", size: 5, fillOpacity: 0, strokeColor: moving.paint("ink"), strokeWidth: 1.5, fixed: true, highlight: false, tabindex: null };
-
   // A simulator P with its Jacobian J = ∂y/∂x, its second derivatives [output][input][input], and its inverse.
   const g = 9.81;
   const problems = {
@@ -159,17 +156,18 @@ moving.define("planes", (frame) => {
   for (const [name, { color, side }] of Object.entries(methods))
     for (const [board, show] of [[planeX, inUnits], [planeY, P]]) {
       const points = () => (paths[name] ?? []).map(show);
-      frame.line(board, points, { strokeColor: moving.paint(color), strokeWidth: 2, name: `${name} path` });
+      frame.line(board, points, { strokeColor: moving.paint(color), strokeWidth: 2 });
       frame.line(board, () => marks(points(), board), { strokeColor: moving.paint(color), strokeWidth: 3 });
       frame.letters(board, () => {
         const points = (paths[name] ?? []).map(show);
         const end = points[Math.min(1, points.length - 1)] ?? [NaN, NaN];
-        return [end[0] + side[0] / board.unitX, end[1] + side[1] / board.unitY];
+        return moving.beside(board, end, side);
       }, name, color);
     }
 
-  planeY.create("point", [() => P(from())[0], () => P(from())[1]], RING);
-  planeX.create("point", [() => inUnits(inverse(aim(), from()))[0], () => inUnits(inverse(aim(), from()))[1]], { ...RING, face: "[]", size: 6 });
+  frame.mark(planeY, () => P(from()), "o", "ink");
+  frame.mark(planeX, () => inUnits(inverse(aim(), from())), "[]", "ink", { size: 6 });
+
   function compute() {
     const now = aim();
     if (unit() !== lastUnit) begin.setPosition(JXG.COORDS_BY_USER, [begin.X(), (begin.Y() * unit()) / lastUnit]); // the same height

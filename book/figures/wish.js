@@ -86,30 +86,27 @@ moving.define("wish", (frame) => {
   const end = () => [wanted.X(), wanted.Y()];
 
   let [steps, images] = [{}, {}];
-  const pixels = (board, at, [right, up]) => [at[0] + right / board.unitX, at[1] + up / board.unitY];
   const nowhere = [NaN, NaN];
-  const mark = (board, at) => (at ? [[-4, 0], [0, 4], [4, 0], [0, -4], [-4, 0]].map((side) => pixels(board, at, side)) : []);
+  const mark = (board, at) => (at ? [[-4, 0], [0, 4], [4, 0], [0, -4], [-4, 0]].map((side) => moving.beside(board, at, side)) : []);
 
   frame.arrow(planeY, () => P(here()), end, "ink", { strokeWidth: 3, dash: 2 });
   for (const [name, { color, beside, shown }] of Object.entries(methods)) {
     const paint = moving.paint(color);
     frame.arrow(planeX, here, () => plus(here(), steps[name] ?? [0, 0]), color, { visible: shown });
-    frame.letters(planeX, () => (steps[name] ? pixels(planeX, plus(here(), steps[name]), beside) : nowhere), name, color);
+    frame.letters(planeX, () => (steps[name] ? moving.beside(planeX, plus(here(), steps[name]), beside) : nowhere), name, color);
     frame.line(planeY, () => images[name] ?? [], { strokeColor: paint, strokeWidth: 2 });
     frame.line(planeY, () => mark(planeY, lands(name)), { strokeColor: paint, strokeWidth: 3 });
-    frame.letters(planeY, () => (lands(name) ? pixels(planeY, lands(name), beside) : nowhere), name, color);
+    frame.letters(planeY, () => (lands(name) ? moving.beside(planeY, lands(name), beside) : nowhere), name, color);
   }
-  frame.letters(planeX, () => pixels(planeX, here(), [-18, 0]), "x");
-  frame.letters(planeY, () => pixels(planeY, P(here()), [-16, 0]), "y");
+  frame.letters(planeX, () => moving.beside(planeX, here(), [-18, 0]), "x");
+  frame.letters(planeY, () => moving.beside(planeY, P(here()), [-16, 0]), "y");
   frame.letters(planeY, () => {
     const [from, to] = [P(here()), end()];
     const along = [(to[0] - from[0]) * planeY.unitX, (to[1] - from[1]) * planeY.unitY];
     const length = Math.hypot(...along) || 1;
-    return pixels(planeY, plus(from, minus(to, from), 0.5), [(-besideWish * along[1]) / length - 6, (besideWish * along[0]) / length]);
+    return moving.beside(planeY, plus(from, minus(to, from), 0.5), [(-besideWish * along[1]) / length - 6, (besideWish * along[0]) / length]);
   }, "Δy");
-  planeY.create("point", [() => P(here())[0], () => P(here())[1]], {
-    name: "", size: 5, fillOpacity: 0, strokeColor: moving.paint("ink"), strokeWidth: 1.5, fixed: true, highlight: false, tabindex: null,
-  });
+  frame.mark(planeY, () => P(here()), "o", "ink");
 
   function compute() {
     const [x, wish] = [here(), minus(end(), P(here()))];
