@@ -107,6 +107,11 @@ class Browser:
             self.evaluate(SETTLED)
         return page
 
+    @property
+    def address(self) -> str | None:
+        """Where the current page came from; None before the first."""
+        return None if self._page is None else self._page.url
+
     def _listen(self, said: ConsoleMessage) -> None:
         if said.type == "error" and said.text != GREETING:
             self.complaints.append(said.text)

@@ -229,5 +229,5 @@ const moving = (() => {
     for (const still of document.querySelectorAll("figure.moving-on img")) still.loading = "eager";
   });
   document.addEventListener("DOMContentLoaded", begin);
-  return { define: (name, make) => makers.set(name, make), paint, digits, clamp, beside };
+  return { define: (name, make) => makers.set(name, make), begin, paint, digits, clamp, beside };
 })();
