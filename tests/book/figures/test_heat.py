@@ -18,12 +18,14 @@ MOST_STEPS = 12  # by automatic differentiation; of more the gain is compared
 
 
 def pieces(edges, heights):
-    """x* [batch, N]: of two pieces, from 4.5 to the first edge and from the second to 27.5, the mean over every cell."""
+    """x* [batch, N], means over cells: one piece from 4.5 to the first edge, one from the second to 27.5."""
     fine = (np.arange(N * 1000) + 0.5) / 1000.0 - 0.5  # a thousand places in every cell
     inside = [(fine > GAPS[0]) & (fine < edges[:, :1]), (fine > edges[:, 1:]) & (fine < GAPS[1])]
-    return sum(height * where for height, where in zip(heights.T[..., np.newaxis], inside, strict=True)).reshape(
-        len(edges), N, 1000
-    ).mean(axis=2)
+    return (
+        sum(height * where for height, where in zip(heights.T[..., np.newaxis], inside, strict=True))
+        .reshape(len(edges), N, 1000)
+        .mean(axis=2)
+    )
 
 
 def plate(rod):
@@ -32,7 +34,7 @@ def plate(rod):
 
 
 def along(fields):
-    """The mean over the other direction: waves across the rod, in which the raw inverse amplifies rounding, drop out."""
+    """The mean over the other direction: waves across it, in which the raw inverse amplifies rounding, drop out."""
     return np.asarray(fields)[..., 0].mean(axis=1)
 
 
