@@ -16,7 +16,7 @@ const moving = (() => {
 
   class Frame {
     constructor(figure, name, problem) {
-      Object.assign(this, { figure, name, problem, boards: [], inputs: {} });
+      Object.assign(this, { figure, name, problem, boards: [], inputs: {}, labels: [] });
       this.row = node("div", { class: "moving-boards" });
       this.form = node("form", { class: "moving-controls", "aria-label": "Controls of the figure" });
       this.form.addEventListener("submit", (event) => event.preventDefault());
@@ -70,14 +70,14 @@ const moving = (() => {
       point.rendNode.setAttribute("role", "application");
       point.rendNode.setAttribute("aria-roledescription", "draggable point");
       say();
+      this.labels.push(say);
       point.on("drag", () => {
         const [x, y] = place(point);
         const [left, right, bottom, top] = limits([x, y]);
         point.setPosition(JXG.COORDS_BY_USER, [clamp(x, left, right), clamp(y, bottom, top)]);
-        say();
         this.changed();
       });
-      this.inputs[label] = { set: (to) => { point.setPosition(JXG.COORDS_BY_USER, to); say(); } };
+      this.inputs[label] = { set: (to) => point.setPosition(JXG.COORDS_BY_USER, to) };
       return point;
     }
 
@@ -153,6 +153,7 @@ const moving = (() => {
     changed() {
       if (!this.compute) return;
       this.compute();
+      for (const say of this.labels) say(); // what is computed may move a point
       for (const board of this.boards) board.update(); // not the axes, which take four times as long
       clearTimeout(this.waiting);
       this.waiting = setTimeout(() => { this.words.textContent = this.say(); }, 150);

@@ -4,6 +4,10 @@
 moving.define("planes", (frame) => {
   // A simulator P with its Jacobian J = ∂y/∂x, its second derivatives [output][input][input], and its inverse.
   const g = 9.81;
+  const sine = { gamma: 10, xi: 1, phi: 0 }; // its dials, as they stand
+  const rotate = ([a, b], angle) => [Math.cos(angle) * a - Math.sin(angle) * b, Math.sin(angle) * a + Math.cos(angle) * b];
+  const rows = () => { const [c, s] = [Math.cos(sine.phi), Math.sin(sine.phi)]; return [[c, -s], [s, c]]; }; // of R
+  const angleOf = (x) => { const [e] = rows(); return (sine.gamma * (e[0] * x[0] + e[1] * x[1])) / sine.xi; }; // x̂₁ / ξ
   const problems = {
     ball: {
       P: ([v, h]) => { const t = Math.sqrt((2 * h) / g); return [v * t, t]; },
@@ -37,12 +41,55 @@ moving.define("planes", (frame) => {
       boxX: [-0.6, 3.8, 3.8, -0.6], boxY: [-0.6, 11, 3.8, -1.4],
       names: { unit: "units of x₂", x: ["x₁", "x₂, units"], y: ["y₁", "y₂"] },
     },
+    sine: { // y = (sin(x̂₁ / ξ), ξ x̂₂) with x̂ = γ R x
+      P: (x) => { const [, e] = rows(); return [Math.sin(angleOf(x)), sine.xi * sine.gamma * (e[0] * x[0] + e[1] * x[1])]; },
+      J: (x) => {
+        const [first, second] = [(sine.gamma / sine.xi) * Math.cos(angleOf(x)), sine.gamma * sine.xi];
+        return [rows()[0].map((e) => first * e), rows()[1].map((e) => second * e)];
+      },
+      H: (x) => {
+        const [e] = rows();
+        const bend = -((sine.gamma / sine.xi) ** 2) * Math.sin(angleOf(x));
+        return [[0, 1].map((i) => [0, 1].map((j) => bend * e[i] * e[j])), [[0, 0], [0, 0]]];
+      },
+      inverse: closest,
+      inside: () => true,
+      missed: (x, right, y, aim) => [Math.hypot(...minus(y, aim)), Math.hypot(...minus(x, closest(aim, x)))],
+      misses: ([inY, inX]) => `ends ${moving.digits(inY)} from the goal in y, ${moving.digits(inX)} from a solution in x`,
+      dials: () => {
+        const xi = frame.slider("conditioning ξ", { min: 0, max: 0.6, step: 0.02, value: 0.3 }, (t) => 10 ** t);
+        const phi = frame.slider("rotation φ in degrees", { min: 0, max: 90, step: 1, value: 30 });
+        return () => { // how the start turns with the dial of φ: x̂ stays
+          const before = sine.phi;
+          Object.assign(sine, { xi: xi(), phi: (phi() * Math.PI) / 180 });
+          return before - sine.phi;
+        };
+      },
+      eta: -2.7, rates: [-4.5, 0], part: 0.3,
+      start: [-0.11, 0.31], wanted: [0.3, -0.5], round: 0.55, limitsY: [-1, 1, -5, 5],
+      field: [-0.6, 0.6, -0.6, 0.6], even: true, levels: [0.03, 0.3, 1.5, 6, 20],
+      boxX: [-0.6, 0.6, 0.6, -0.6], boxY: [-1.35, 6.5, 1.35, -6.5],
+      sides: { GD: [-28, -10], IG: [12, 4], PG: [-26, -8] },
+      names: { x: ["x₁", "x₂"], y: ["y₁", "y₂"] },
+    },
   };
-  const problem = problems[frame.problem];
-  const { P, J, H, inverse, inside, start, goal, limits, boxX, boxY, names } = problem;
 
-  const unit = frame.slider(names.unit, { min: -0.6, max: 0.6, step: 0.01, value: 0 }, (e) => 10 ** e);
-  const eta = frame.slider("rate η of GD and Adam", { min: -2.5, max: 1, step: 0.02, value: problem.eta }, (e) => 10 ** e);
+  function closest(y, near) { // of the solutions of the sine, over both branches of the arcsine and all periods
+    const [arcsine, here] = [Math.asin(moving.clamp(y[0], -1, 1)), angleOf(near)];
+    const branches = [arcsine, Math.PI - arcsine].map((branch) => branch + 2 * Math.PI * Math.round((here - branch) / (2 * Math.PI)));
+    const angle = Math.abs(branches[0] - here) <= Math.abs(branches[1] - here) ? branches[0] : branches[1];
+    const turned = [(sine.xi * angle) / sine.gamma, y[1] / sine.xi / sine.gamma];
+    return [0, 1].map((i) => rows()[0][i] * turned[0] + rows()[1][i] * turned[1]); // Rᵀ x̂ / γ
+  }
+
+  const problem = problems[frame.problem];
+  const { P, J, H, inverse, inside, start, goal, boxX, boxY, names } = problem;
+
+  const readDials = problem.dials?.() ?? (() => 0);
+  readDials();
+  const unit = names.unit ? frame.slider(names.unit, { min: -0.6, max: 0.6, step: 0.01, value: 0 }, (e) => 10 ** e) : () => 1;
+  const [lowest, highest] = problem.rates ?? [-2.5, 1];
+  const eta = frame.slider("rate η of GD and Adam", { min: lowest, max: highest, step: 0.02, value: problem.eta }, (e) => 10 ** e);
   const part = frame.slider("part of the way of the others", { min: 0.1, max: 1, step: 0.05, value: problem.part });
   const count = frame.slider("steps", { min: 1, max: 40, step: 1, value: 10 }, (n) => n, String);
   const methods = {
@@ -111,8 +158,9 @@ moving.define("planes", (frame) => {
 
   // Level lines of L by marching squares, once for a goal: on a grid of x, as pieces [from, to].
   function contours(aim, levels, n = 96) {
-    const [left, right, bottom, top] = problem.field; // even in x₁, even in the logarithm of x₂
-    const at = (i, j) => [left + ((right - left) * i) / n, bottom * (top / bottom) ** (j / n)];
+    const [left, right, bottom, top] = problem.field; // even in x₁, even in x₂ or in its logarithm
+    const up = problem.even ? (part) => bottom + (top - bottom) * part : (part) => bottom * (top / bottom) ** part;
+    const at = (i, j) => [left + ((right - left) * i) / n, up(j / n)];
     const loss = (x) => { const r = minus(P(x), aim); return (r[0] ** 2 + r[1] ** 2) / 2; };
     const grid = Array.from({ length: n + 1 }, (_, i) => Array.from({ length: n + 1 }, (_, j) => loss(at(i, j))));
     const pieces = [];
@@ -140,12 +188,24 @@ moving.define("planes", (frame) => {
   const planeX = frame.board("x: what we change", boxX, { x: names.x[0], y: names.x[1], equal: true });
   const planeY = frame.board("y: what comes out", boxY, { x: names.y[0], y: names.y[1] });
   const inUnits = (x) => x && [x[0], x[1] * unit()];
-  const begin = frame.handle(planeX, start, "start in x", () => [limits[0], limits[1], limits[2] * unit(), Math.min(limits[3] * unit(), problem.top)]);
-  const wanted = frame.handle(planeY, P(goal), "goal in y", () => problem.limitsY, { face: "[]", size: 6 });
+  if (problem.dials) { // too many ticks between −1 and 1
+    planeY.defaultAxes.x.defaultTicks.setAttribute({ insertTicks: false, ticksDistance: 0.5 });
+    planeY.fullUpdate();
+  }
+  function within(at) {
+    if (problem.round) { // so that it can be turned
+      const [x1, x2] = at.map((value) => value * Math.min(1, problem.round / Math.hypot(...at)));
+      return [x1, x1, x2, x2];
+    }
+    const [left, right, bottom, top] = problem.limits;
+    return [left, right, bottom * unit(), Math.min(top * unit(), problem.top)];
+  }
+  const begin = frame.handle(planeX, start, "start in x", within);
+  const wanted = frame.handle(planeY, problem.wanted ?? P(goal), "goal in y", () => problem.limitsY, { face: "[]", size: 6 });
   const aim = () => [wanted.X(), wanted.Y()];
   const from = () => [begin.X(), begin.Y() / unit()];
 
-  let [paths, levels, lastGoal, lastUnit] = [{}, [], null, unit()];
+  let [paths, levels, lastLoss, lastUnit] = [{}, [], null, unit()];
   frame.line(planeX, () => levels.map(inUnits), { strokeColor: moving.paint("ink"), strokeWidth: 0.7 });
 
   // A marker at every step, as a small square in units of the board.
@@ -153,7 +213,8 @@ moving.define("planes", (frame) => {
     const [w, h] = [3 / board.unitX, 3 / board.unitY];
     return [[x - w, y], [x, y + h], [x + w, y], [x, y - h], [x - w, y], null];
   });
-  for (const [name, { color, side }] of Object.entries(methods))
+  for (const [name, { color, side: usual }] of Object.entries(methods)) {
+    const side = problem.sides?.[name] ?? usual;
     for (const [board, show] of [[planeX, inUnits], [planeY, P]]) {
       const points = () => (paths[name] ?? []).map(show);
       frame.line(board, points, { strokeColor: moving.paint(color), strokeWidth: 2 });
@@ -164,16 +225,20 @@ moving.define("planes", (frame) => {
         return moving.beside(board, end, side);
       }, name, color);
     }
+  }
 
   frame.mark(planeY, () => P(from()), "o", "ink");
   frame.mark(planeX, () => inUnits(inverse(aim(), from())), "[]", "ink", { size: 6 });
 
   function compute() {
     const now = aim();
+    const turn = readDials();
+    if (turn) begin.setPosition(JXG.COORDS_BY_USER, rotate(from(), turn));
     if (unit() !== lastUnit) begin.setPosition(JXG.COORDS_BY_USER, [begin.X(), (begin.Y() * unit()) / lastUnit]); // the same height
     lastUnit = unit();
-    if (String(now) !== lastGoal) levels = contours(now, problem.levels);
-    lastGoal = String(now);
+    const loss = String([now, sine.xi, sine.phi]);
+    if (loss !== lastLoss) levels = contours(now, problem.levels);
+    lastLoss = loss;
     paths = {};
     for (const [name, { shown, step }] of Object.entries(methods)) if (shown()) paths[name] = path(step, from(), now);
   }
@@ -189,5 +254,5 @@ moving.define("planes", (frame) => {
   }
 
   frame.start(compute, say);
-  return { shown: () => ({ paths, unit: unit(), eta: eta(), part: part(), steps: count(), start: from(), goal: aim() }) };
+  return { shown: () => ({ paths, unit: unit(), eta: eta(), part: part(), steps: count(), start: from(), goal: aim(), ...(problem.dials && sine) }) };
 });

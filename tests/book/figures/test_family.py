@@ -47,9 +47,9 @@ def largest_difference(opened):
     def compare(found, wanted):
         nonlocal worst
         for name, numbers in wanted.items():
-            values = np.array(found[name])
+            values = np.array(found[name], dtype=float)
             assert values.shape == numbers.shape, name
-            worst = max(worst, np.max(np.abs(values - numbers) / (1.0 + np.abs(numbers))))
+            worst = np.maximum(worst, np.max(np.abs(values - numbers) / (1.0 + np.abs(numbers))))
 
     moves = opened.moves([inputs for inputs, *_ in positions()])
     for shown, (_, wanted, members, *_) in zip(moves, positions(), strict=True):

@@ -111,7 +111,7 @@ def largest_difference(opened):
         pairs += [(shown["found"][name], answer) for name, answer in answers.items()]
         for name, gain in gains.items():  # of a gain every digit counts, however small it is
             assert np.array_equal(np.array(shown["gains"][name]) > 0.0, gain > 0.0)
-            worst = max(worst, np.max(np.abs(shown["gains"][name] - gain) / np.where(gain > 0.0, gain, 1.0)))
+            worst = np.maximum(worst, np.max(np.abs(shown["gains"][name] - gain) / np.where(gain > 0.0, gain, 1.0)))
         worst = max(worst, *(error(*pair) for pair in pairs))
     return worst
 

@@ -16,6 +16,13 @@ G = 9.81
 N_PER_RATE = 12
 METHODS = ("GD", "Adam", "Newton", "IG", "PG")
 N_STEPS = 12
+SINES = (  # positions of the sliders of ξ, φ and η
+    (0.0, 15.0, -2.2),
+    (0.1, 0.0, -2.4),
+    (0.3, 30.0, -2.8),
+    (0.5, 75.0, -3.2),
+    (0.6, 45.0, -3.6),
+)
 
 
 def drop(x):
@@ -36,30 +43,44 @@ class Problem:
     inverse: Callable
     starts: tuple  # lowest and highest x
     goals: tuple
-    unit: str
+    unit: str | None
     above: float  # what x₂ must exceed
     rates: tuple
+    dials: dict = dataclasses.field(default_factory=dict)  # further sliders
 
 
-PROBLEMS = {
-    "ball": Problem(
-        drop,
-        drop_inverse,
-        ([0.3, 0.2], [4.5, 1.2]),
-        ([0.5, 0.3], [4.0, 2.0]),
-        "units in a metre",
-        0.0,
-        (0.02, 0.3, 1.0, 3.0, 8.0),
-    ),
-    "square": Problem(
-        square,
-        square.local_inverse,
-        ([-0.2, 0.2], [3.5, 0.8]),
-        ([-0.2, 0.5], [3.5, 3.0]),
-        "units of x₂",
-        -np.inf,
-        (0.005, 0.01, 0.02, 0.03, 0.04),
-    ),
+def sine(exponent, degrees, rate):
+    """The sine at one position of its dials. The unit of x₂ is the first one's."""
+    simulator = simulators.Sine(10.0**exponent, np.radians(degrees))
+    dials = {"conditioning ξ": exponent, "rotation φ in degrees": degrees}
+    nearby = ([-0.55, -0.55], [0.55, 0.55])
+    return Problem(simulator, simulator.local_inverse, nearby, nearby, None, -np.inf, (10.0**rate,), dials)
+
+
+PROBLEMS = {  # the sine has one for every position of its dials
+    "ball": [
+        Problem(
+            drop,
+            drop_inverse,
+            ([0.3, 0.2], [4.5, 1.2]),
+            ([0.5, 0.3], [4.0, 2.0]),
+            "units in a metre",
+            0.0,
+            (0.02, 0.3, 1.0, 3.0, 8.0),
+        )
+    ],
+    "square": [
+        Problem(
+            square,
+            square.local_inverse,
+            ([-0.2, 0.2], [3.5, 0.8]),
+            ([-0.2, 0.5], [3.5, 3.0]),
+            "units of x₂",
+            -np.inf,
+            (0.005, 0.01, 0.02, 0.03, 0.04),
+        )
+    ],
+    "sine": [sine(*dials) for dials in SINES],
 }
 
 
@@ -144,16 +165,16 @@ def test_adam_is_that_of_keras():
 @functools.cache
 def positions(name):
     """60 random positions: what is set, and the paths of the package."""
-    problem, rng, found = PROBLEMS[name], np.random.default_rng(0), []
-    for rate in problem.rates:
+    rng, found = np.random.default_rng(0), []
+    for problem, rate in ((one, rate) for one in PROBLEMS[name] for rate in one.rates):
         start = rng.uniform(*problem.starts, (N_PER_RATE, 2))
         goal = problem.simulate(tf.constant(rng.uniform(*problem.goals, (N_PER_RATE, 2)))).numpy()
-        exponent = rng.uniform(-0.6, 0.6, N_PER_RATE).round(2)
+        exponent = rng.uniform(-0.6, 0.6, N_PER_RATE).round(2) * (problem.unit is not None)
         position, part = round(float(np.log10(rate)), 1), float(rng.choice([0.3, 0.6, 1.0]))
         paths = paths_of_the_package(problem, start, goal, 10.0**exponent, 10.0**position, part)
         for sample in range(N_PER_RATE):
-            sliders = {
-                problem.unit: exponent[sample],
+            sliders = problem.dials | ({problem.unit: exponent[sample]} if problem.unit else {})
+            sliders |= {
                 "rate η of GD and Adam": position,
                 "part of the way of the others": part,
                 "steps": N_STEPS,
@@ -175,9 +196,9 @@ def largest_difference(opened, name):
     for shown, (*_, paths) in zip(after, positions(name), strict=True):
         for method, path in paths.items():
             wanted = path[np.isfinite(path).all(axis=1)]
-            found = np.array(shown["paths"][method])
+            found = np.array(shown["paths"][method], dtype=float)
             assert found.shape == wanted.shape, method
-            worst = max(worst, np.max(np.abs(found - wanted) / (1.0 + np.abs(wanted))))
+            worst = np.maximum(worst, np.max(np.abs(found - wanted) / (1.0 + np.abs(wanted))))
     return worst
 
 
@@ -186,20 +207,42 @@ def test_paths_are_those_of_the_package(figure, name):
     assert largest_difference(figure("planes", name), name) < 1e-6
 
 
+def test_a_turn_of_the_sine_changes_the_way_of_adam_alone(figure):
+    opened, found = figure("planes", "sine"), []
+    for degrees in (30.0, 80.0):
+        shown = opened.move({"rotation φ in degrees": degrees} | dict.fromkeys(METHODS, True))
+        sine = simulators.Sine(shown["xi"], shown["phi"])
+        found.append({name: sine(tf.constant(path, tf.float64)).numpy() for name, path in shown["paths"].items()})
+    for name in METHODS:
+        assert np.allclose(found[0][name], found[1][name], atol=1e-9) == (name != "Adam")
+
+
 @pytest.mark.parametrize(
-    "fault",
+    ("name", "fault"),
     [
-        ("(-eta() * slope)", "(eta() * slope)"),
-        ("(-rate * state.mean[i])", "(rate * state.mean[i])"),
-        ("(full) => -part() * full", "(full) => part() * full"),
-        ("solve(J(x), wish(x, aim))", "solve(J(x), minus(P(x), aim))"),
-        ("minus(inverse(plus(P(x), wish(x, aim)), x), x)", "minus(x, inverse(plus(P(x), wish(x, aim)), x))"),
-        ("second] = [1 / (g * t), -1 /", "second] = [1 / (g * t), 1 /"),
-        ("[[t, v / (g * t)]", "[[t, -v / (g * t)]"),
-        ("+ r[k] * second", "- r[k] * second"),
+        ("ball", ("(-eta() * slope)", "(eta() * slope)")),
+        ("ball", ("(-rate * state.mean[i])", "(rate * state.mean[i])")),
+        ("ball", ("(full) => -part() * full", "(full) => part() * full")),
+        ("ball", ("solve(J(x), wish(x, aim))", "solve(J(x), minus(P(x), aim))")),
+        ("ball", ("minus(inverse(plus(P(x), wish(x, aim)), x), x)", "minus(x, inverse(plus(P(x), wish(x, aim)), x))")),
+        ("ball", ("second] = [1 / (g * t), -1 /", "second] = [1 / (g * t), 1 /")),
+        ("ball", ("[[t, v / (g * t)]", "[[t, -v / (g * t)]")),
+        ("ball", ("+ r[k] * second", "- r[k] * second")),
+        ("sine", ("[[c, -s], [s, c]]", "[[c, s], [s, c]]")),
+        ("sine", ("[[c, -s], [s, c]]", "[[c, -s], [-s, c]]")),
+        ("sine", ("e[0] * x[0] + e[1] * x[1])) / sine.xi", "e[0] * x[0] - e[1] * x[1])) / sine.xi")),
+        ("sine", ("(e[0] * x[0] + e[1] * x[1])]; }", "(e[0] * x[0] - e[1] * x[1])]; }")),
+        ("sine", ("(sine.gamma / sine.xi) * Math.cos", "-(sine.gamma / sine.xi) * Math.cos")),
+        ("sine", ("sine.gamma * sine.xi];", "-sine.gamma * sine.xi];")),
+        ("sine", ("bend = -((sine", "bend = ((sine")),
+        ("sine", ("Math.PI - arcsine", "Math.PI + arcsine")),
+        ("sine", ("branch + 2 * Math.PI", "branch - 2 * Math.PI")),
+        ("sine", ("(here - branch)", "(here + branch)")),
+        ("sine", ("Math.abs(branches[0] - here) <=", "Math.abs(branches[0] - here) >")),
+        ("sine", ("[i] * turned[0] + rows()", "[i] * turned[0] - rows()")),
     ],
 )
-def test_a_wrong_sign_is_noticed(figure, fault):
-    wrong = figure("planes", "ball", fault)
+def test_a_wrong_sign_is_noticed(figure, name, fault):
+    wrong = figure("planes", name, fault)
     with pytest.raises(AssertionError):
-        assert largest_difference(wrong, "ball") < 1e-6
+        assert largest_difference(wrong, name) < 1e-6

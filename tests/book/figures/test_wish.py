@@ -74,9 +74,9 @@ def largest_difference(opened, problem):
                 (shown["steps"][name], steps[name][k]),
                 (shown["images"][name], image[np.isfinite(image).all(axis=1)]),
             ):
-                found = np.array(found)
+                found = np.array(found, dtype=float)
                 assert found.shape == wanted.shape, name
-                worst = max(worst, np.max(np.abs(found - wanted) / (1.0 + np.abs(wanted))))
+                worst = np.maximum(worst, np.max(np.abs(found - wanted) / (1.0 + np.abs(wanted))))
     return worst
 
 
