@@ -1,7 +1,6 @@
 """One figure on a page of its own: for its still picture, and for tests that compare it with the package."""
 
 import html
-from collections.abc import Mapping
 from pathlib import Path
 
 from book.pages.moving import FIGURES, MARK, SCRIPTS, STYLE
@@ -17,21 +16,17 @@ PAGE = """<!doctype html>
 """
 
 
-def write(folder: Path, name: str, problem: str, changed: Mapping[str, str] | None = None) -> Path:
+def write(folder: Path, name: str, problem: str) -> Path:
     """Write the page into `folder`, and return it.
 
     Args:
         folder: where the page goes.
         name: of the figure.
         problem: what it shows.
-        changed: texts of scripts to take in place of the book's, by their names.
     """
     head = f'<link rel="stylesheet" href="{(FIGURES / STYLE).as_uri()}">'
     for script in (*SCRIPTS, f"{name}.js"):
         path = next(path for path in (FIGURES / script, ROOT / "book/assets" / script) if path.is_file())
-        if changed and script in changed:
-            path = folder / script
-            path.write_text(changed[script], encoding="utf-8")
         head += f'<script src="{path.as_uri()}" defer></script>'
     page = folder / f"{name}-{problem}.html"
     page.write_text(PAGE.format(name=html.escape(name), mark=f"{MARK}{name}--{problem}", head=head), encoding="utf-8")

@@ -207,14 +207,30 @@ def test_paths_are_those_of_the_package(figure, name):
     assert largest_difference(figure("planes", name), name) < 1e-6
 
 
-def test_a_turn_of_the_sine_changes_the_way_of_adam_alone(figure):
-    opened, found = figure("planes", "sine"), []
+def turn(opened):
+    """Whose way in y stays when φ is turned, and the start with it."""
+    found = []
     for degrees in (30.0, 80.0):
         shown = opened.move({"rotation φ in degrees": degrees} | dict.fromkeys(METHODS, True))
-        sine = simulators.Sine(shown["xi"], shown["phi"])
-        found.append({name: sine(tf.constant(path, tf.float64)).numpy() for name, path in shown["paths"].items()})
-    for name in METHODS:
-        assert np.allclose(found[0][name], found[1][name], atol=1e-9) == (name != "Adam")
+        simulator = simulators.Sine(shown["xi"], shown["phi"])
+        found.append({name: simulator(tf.constant(path, tf.float64)) for name, path in shown["paths"].items()})
+    return {name for name in METHODS if np.allclose(found[0][name], found[1][name], atol=1e-9)}
+
+
+def test_a_turn_of_the_sine_changes_the_way_of_adam_alone(figure):
+    assert turn(figure("planes", "sine")) == set(METHODS) - {"Adam"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ("before - sine.phi", "sine.phi - before"),
+        ("Math.sin(angle) * a + Math.cos(angle) * b", "Math.sin(angle) * a - Math.cos(angle) * b"),
+        ("Math.cos(angle) * a - Math.sin(angle) * b", "Math.cos(angle) * a + Math.sin(angle) * b"),
+    ],
+)
+def test_a_wrong_turn_is_noticed(figure, fault):
+    assert not turn(figure("planes", "sine", fault))
 
 
 @pytest.mark.parametrize(
