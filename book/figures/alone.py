@@ -3,7 +3,7 @@
 import html
 from pathlib import Path
 
-from book.pages.moving import FIGURES, MARK, SCRIPTS, STYLE
+from book.pages.moving import FIGURES, MARK, SCRIPTS, STYLE, handed_over
 from book.toc import ROOT
 
 PAGE = """<!doctype html>
@@ -25,6 +25,8 @@ def write(folder: Path, name: str, problem: str) -> Path:
         problem: what it shows.
     """
     head = f'<link rel="stylesheet" href="{(FIGURES / STYLE).as_uri()}">'
+    if line := handed_over(name, problem):
+        head += f"<script>{line}</script>"
     for script in (*SCRIPTS, f"{name}.js"):
         path = next(path for path in (FIGURES / script, ROOT / "book/assets" / script) if path.is_file())
         head += f'<script src="{path.as_uri()}" defer></script>'

@@ -17,6 +17,7 @@ const moving = (() => {
   class Frame {
     constructor(figure, name, problem) {
       Object.assign(this, { figure, name, problem, boards: [], inputs: {}, labels: [] });
+      this.stored = window.storedForFigures?.[`${name}-${problem}`]; // what a cell of the chapter has computed for it
       this.row = node("div", { class: "moving-boards" });
       this.form = node("form", { class: "moving-controls", "aria-label": "Controls of the figure" });
       this.form.addEventListener("submit", (event) => event.preventDefault());
@@ -93,7 +94,7 @@ const moving = (() => {
       input.addEventListener("input", () => { say(); this.changed(); });
       this.form.append(node("label", { class: "moving-slider" }, node("span", {}, label), input, output));
       say();
-      this.inputs[label] = { set: (to) => { input.value = to; say(); } };
+      this.inputs[label] = { element: input, set: (to) => { input.value = to; say(); } };
       return read;
     }
 
@@ -115,6 +116,37 @@ const moving = (() => {
       this.form.append(node("label", { class: "moving-choice" }, node("span", {}, label), select));
       this.inputs[label] = { set: (to) => { select.value = to; } };
       return () => select.value;
+    }
+
+    // Something to press.
+    button(label, press) {
+      const button = node("button", { type: "button" }, label);
+      button.addEventListener("click", press);
+      this.form.append(button);
+      return button;
+    }
+
+    // Two buttons that let a slider of whole numbers run to its end, `rate` of them a second, or take a single step. A
+    // reader who wants less motion sees one step after the other, slowly, and never more than asked for.
+    player(label, rate) {
+      const input = this.inputs[label].element;
+      const move = (to) => { this.inputs[label].set(to); this.changed(); };
+      const atEnd = () => Number(input.value) >= Number(input.max);
+      let timer = null;
+      const show = () => { play.textContent = timer ? "pause" : "play"; };
+      const stop = () => { clearInterval(timer); timer = null; show(); };
+      const play = this.button("play", () => {
+        if (timer) return stop();
+        if (atEnd()) move(Number(input.min));
+        const slow = matchMedia("(prefers-reduced-motion: reduce)").matches ? 4 : 1;
+        timer = setInterval(() => {
+          move(Number(input.value) + 1);
+          if (atEnd()) stop();
+        }, (slow * 1000) / rate);
+        show();
+      });
+      this.button("step", () => { stop(); move(atEnd() ? Number(input.min) : Number(input.value) + 1); });
+      input.addEventListener("input", stop);
     }
 
     // A line through points that `fill` returns anew as [x, y] at every change; null breaks it.

@@ -3,8 +3,12 @@
 The directive names the script and the problem, as in `planes ball`. The picture lies in `book/figures/stills`; the
 figure itself has drawn it (`make stills`). In the rendered book the script `book/figures/planes.js` takes its place, on
 pages that have the figure and on no others. Without JavaScript, in print, in the PDF and in Colab the picture stays.
+
+A figure may need numbers that a cell of its chapter has computed, such as the weights of a trained network. The cell
+leaves them, as JSON, in the metadata of an output, which nbval and the reader pass over.
 """
 
+import json
 import re
 from typing import Any
 
@@ -19,11 +23,31 @@ FIGURES = ROOT / "book/figures"
 MARK = "moving-of-"
 SCRIPTS = ("jsxgraph/jsxgraphcore.js", "moving.js")
 STYLE = "moving.css"
+STORED = "physgrad_moving"  # in the metadata of an output: the figure's stem → what is stored for it, JSON as text
 
 
 def stem(name: str, problem: str) -> str:
     """What the still picture of a figure is called, without its ending."""
     return f"{name}-{problem}"
+
+
+def stored(name: str, problem: str) -> str | None:
+    """What a cell of the book has stored for a figure, as JSON, or None where no cell has."""
+    for page in pages(ROOT):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        if page.suffix == ".ipynb" and STORED in text:
+            for cell in json.loads(text)["cells"]:
+                for output in cell.get("outputs", ()):
+                    kept = output.get("metadata", {}).get(STORED, {})
+                    if stem(name, problem) in kept:
+                        return str(kept[stem(name, problem)])
+    return None
+
+
+def handed_over(name: str, problem: str) -> str | None:
+    """The line of a page that gives a figure what is stored for it."""
+    found = stored(name, problem)
+    return found and f"(window.storedForFigures ??= {{}})[{json.dumps(stem(name, problem))}] = {found};"
 
 
 class Moving(Figure):
@@ -63,6 +87,9 @@ def load_scripts(
         app.add_css_file(STYLE)
         for script in (*SCRIPTS, *sorted({f"{mark.split('--')[0]}.js" for mark in marks})):
             app.add_js_file(script, loading_method="defer")
+        for mark in sorted(marks):
+            if line := handed_over(*mark.split("--")):
+                app.add_js_file(None, body=line)
 
 
 def say_that_it_moves(app: Sphinx, document: nodes.document, page: str) -> None:

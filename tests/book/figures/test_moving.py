@@ -1,7 +1,6 @@
 """Every figure that moves, in the built book: by pointer, finger and keys, in both themes, on a phone."""
 
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ from book.toc import ROOT, pages
 from physgrad_tf import plotting
 
 SHOWN = in_the_book()
-VIEWS = [View("light"), View("dark"), View("light", width=390, height=800), View("dark", width=390, height=800)]
 NAMES = [f"{name}-{problem}" for name, problem in SHOWN]
+THEMES_AND_WIDTHS = [(theme, width) for theme in ("light", "dark") for width in (1200, 390)]
 
 
 def page_of(name: str, problem: str) -> str:
@@ -24,16 +23,29 @@ def page_of(name: str, problem: str) -> str:
     return found[0].with_suffix(".html").as_posix()
 
 
+#: The figures by the page that they stand on, since opening one takes longer than moving them.
+ON_PAGE: dict[str, list[tuple[str, str]]] = {}
+for _figure in SHOWN:
+    ON_PAGE.setdefault(page_of(*_figure), []).append(_figure)
+PLAYING = [
+    path
+    for path, figures in ON_PAGE.items()
+    if any("frame.player(" in (FIGURES / f"{name}.js").read_text(encoding="utf-8") for name, _ in figures)
+]
+
+
 @pytest.fixture
 def shown(browser, html: Path):
-    """Opens the page of a figure and returns it with the figure's element."""
+    """Opens a page and returns it with the elements of its figures, by name."""
 
-    def opened(name, problem, view):
-        page = browser.open((html / page_of(name, problem)).as_uri(), view)
-        assert [said for said in browser.complaints if "font" not in said and "net::ERR_FAILED" not in said] == []
-        figure = page.locator(f"figure.{MARK}{name}--{problem}")
-        figure.scroll_into_view_if_needed()
-        return page, figure
+    def opened(path, **view):
+        page = browser.open((html / path).as_uri(), View(formulas=False, **view))
+        complaints = [said for said in browser.complaints if "font" not in said and "net::ERR_FAILED" not in said]
+        assert complaints == []
+        figures = {
+            f"{name} {problem}": page.locator(f"figure.{MARK}{name}--{problem}") for name, problem in ON_PAGE[path]
+        }
+        return page, figures
 
     return opened
 
@@ -51,99 +63,126 @@ def middle_of_first_handle(figure):
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{view.theme}-{view.width}")
-@pytest.mark.parametrize(("name", "problem"), SHOWN, ids=NAMES)
-def test_pointer_and_keyboard_move_it(shown, name, problem, view):
-    page, figure = shown(name, problem, view)
-    assert not figure.locator("img").is_visible()
-    assert figure.locator(".moving-board").first.is_visible()
+@pytest.mark.parametrize(("theme", "width"), THEMES_AND_WIDTHS)
+@pytest.mark.parametrize("path", ON_PAGE)
+def test_pointer_and_keyboard_move_it(shown, path, theme, width):
+    page, figures = shown(path, theme=theme, width=width)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for name, figure in figures.items():
+        assert not figure.locator("img").is_visible(), name
+        assert figure.locator(".moving-board").first.is_visible(), name
 
-    before = state(figure)
-    x, y = middle_of_first_handle(figure)
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 24, y - 16, steps=4)
-    page.mouse.up()
-    dragged = state(figure)
-    assert dragged != before
+        before = state(figure)
+        x, y = middle_of_first_handle(figure)
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 24, y - 16, steps=4)
+        page.mouse.up()
+        dragged = state(figure)
+        assert dragged != before, name
 
-    figure.locator(".moving-board [role=application]").first.focus()
-    page.keyboard.press("ArrowRight")
-    pushed = state(figure)
-    assert pushed != dragged
-    for slider in figure.locator("input[type=range]").all():
-        before = slider.input_value()
-        slider.focus()
-        page.keyboard.press("ArrowLeft")
-        assert slider.input_value() != before
-    for box in figure.locator("input[type=checkbox]").all():
-        before = box.is_checked()
-        box.focus()
-        page.keyboard.press("Space")
-        assert box.is_checked() != before
+        figure.locator(".moving-board [role=application]").first.focus()
+        page.keyboard.press("ArrowRight")
+        pushed = state(figure)
+        assert pushed != dragged, name
+        for slider in figure.locator("input[type=range]").all():
+            before = slider.input_value()
+            slider.focus()
+            page.keyboard.press("ArrowLeft")
+            assert slider.input_value() != before, name
+        for box in figure.locator("input[type=checkbox]").all():
+            before = box.is_checked()
+            box.focus()
+            page.keyboard.press("Space")
+            assert box.is_checked() != before, name
 
 
-@pytest.mark.parametrize(("name", "problem"), SHOWN, ids=NAMES)
-def test_a_finger_moves_it(shown, name, problem):
-    page, figure = shown(name, problem, View(width=390, height=800, touch=True))
-    before = state(figure)
-    x, y = middle_of_first_handle(figure)
+@pytest.mark.parametrize("path", ON_PAGE)
+def test_a_finger_moves_it(shown, path):
+    page, figures = shown(path, width=390, height=800, touch=True)
     touch = page.context.new_cdp_session(page)
 
     def dispatch(kind, *at):
         points = [{"x": at[0], "y": at[1]}] if at else []
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
-    dispatch("touchStart", x, y)
-    for part in (0.25, 0.5, 0.75, 1.0):
-        dispatch("touchMove", x + 24 * part, y - 16 * part)
-    dispatch("touchEnd")
-    assert state(figure) != before
+    for name, figure in figures.items():
+        before = state(figure)
+        x, y = middle_of_first_handle(figure)
+        dispatch("touchStart", x, y)
+        for part in (0.25, 0.5, 0.75, 1.0):
+            dispatch("touchMove", x + 24 * part, y - 16 * part)
+        dispatch("touchEnd")
+        assert state(figure) != before, name
 
 
-@pytest.mark.parametrize(("name", "problem"), SHOWN, ids=NAMES)
-def test_it_is_read_out(shown, name, problem):
-    page, figure = shown(name, problem, View())
-    for handle in figure.locator(".moving-board [role=application]").all():
-        before = handle.get_attribute("aria-label")
-        handle.focus()
-        page.keyboard.press("ArrowRight")
-        page.keyboard.press("ArrowUp")
-        assert handle.get_attribute("aria-label") != before
-    for slider in figure.locator("input[type=range]").all():
-        label = slider.evaluate("input => input.labels[0].querySelector('span').textContent")
-        assert label
-        assert slider.get_attribute("aria-valuetext")
-    words = figure.locator("[role=status]")
-    assert len(words.inner_text().split()) > 4
-    before = words.inner_text()
-    figure.locator("input[type=range]").first.focus()
-    page.keyboard.press("Home")
-    page.wait_for_timeout(400)
-    assert words.inner_text() != before
+@pytest.mark.parametrize("path", ON_PAGE)
+def test_it_is_read_out_and_printed_as_a_still_picture(shown, path):
+    page, figures = shown(path)
+    for name, figure in figures.items():
+        for handle in figure.locator(".moving-board [role=application]").all():
+            before = handle.get_attribute("aria-label")
+            handle.focus()
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowUp")
+            assert handle.get_attribute("aria-label") != before, name
+        for slider in figure.locator("input[type=range]").all():
+            assert slider.evaluate("input => input.labels[0].querySelector('span').textContent"), name
+            assert slider.get_attribute("aria-valuetext"), name
+        words = figure.locator("[role=status]")
+        assert len(words.inner_text().split()) > 4, name
+        before = words.inner_text()
+        figure.locator("input[type=range]").first.focus()
+        page.keyboard.press("Home")
+        page.wait_for_timeout(400)
+        assert words.inner_text() != before, name
 
-
-@pytest.mark.parametrize(("name", "problem"), SHOWN, ids=NAMES)
-def test_the_still_picture_stays_without_scripts_and_in_print(shown, browser, html: Path, name, problem):
-    page = browser.open((html / page_of(name, problem)).as_uri(), View(scripts=False))
-    figure = page.locator(f"figure.{MARK}{name}--{problem}")
-    assert figure.locator("img").is_visible()
-    assert figure.locator(".moving-stage").count() == 0
-    assert "moves" in figure.locator("figcaption p").evaluate("text => getComputedStyle(text, '::after').content")
-
-    page, figure = shown(name, problem, View())
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")  # as the browser does before it prints
-    assert figure.locator("img").evaluate("still => still.decode().then(() => still.naturalWidth)") > 0
-    assert figure.locator("img").is_visible()
-    assert not figure.locator(".moving-stage").is_visible()
+    for name, figure in figures.items():
+        still = figure.locator("img")
+        assert still.evaluate("still => still.decode().then(() => still.naturalWidth)") > 0, name
+        assert still.is_visible(), name
+        assert not figure.locator(".moving-stage").is_visible(), name
+
+
+@pytest.mark.parametrize("path", ON_PAGE)
+def test_without_scripts_the_still_picture_stays(shown, path):
+    _, figures = shown(path, scripts=False)
+    for name, figure in figures.items():
+        assert figure.locator("img").is_visible(), name
+        assert figure.locator(".moving-stage").count() == 0, name
+        caption = figure.locator("figcaption p")
+        assert "moves" in caption.evaluate("text => getComputedStyle(text, '::after').content"), name
+
+
+@pytest.mark.parametrize("path", PLAYING)
+def test_what_plays_can_be_stopped_and_stepped(shown, path):
+    """By the keyboard, as by the pointer: they are buttons."""
+    page, figures = shown(path)
+    for name, figure in figures.items():
+        for play in figure.get_by_role("button", name="play", exact=True).all():
+            time = figure.locator("input[type=range]").first
+            time.focus()
+            page.keyboard.press("Home")
+            first = float(time.input_value())
+            play.press("Enter")
+            page.wait_for_timeout(1500)
+            pause = figure.get_by_role("button", name="pause", exact=True)
+            pause.press("Enter")
+            stopped = float(time.input_value())
+            assert stopped > first, name
+            page.wait_for_timeout(600)
+            assert float(time.input_value()) == stopped, name
+            figure.get_by_role("button", name="step", exact=True).click()
+            assert float(time.input_value()) > stopped, name
 
 
 def test_the_colab_edition_says_that_it_moves():
-    for page, n in Counter(page_of(name, problem) for name, problem in SHOWN).items():
-        notebook = ROOT / "_build/colab" / Path(page).with_suffix(".ipynb")
-        assert notebook.read_text(encoding="utf-8").count("(In the rendered book this figure moves.)") == n
+    for path, figures in ON_PAGE.items():
+        notebook = ROOT / "_build/colab" / Path(path).with_suffix(".ipynb")
+        said = notebook.read_text(encoding="utf-8").count("(In the rendered book this figure moves.)")
+        assert said == len(figures)
 
 
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
@@ -159,10 +198,9 @@ def test_the_still_picture_is_what_the_figure_draws(browser, name, problem):
 
 
 def test_only_pages_with_a_figure_load_the_library(browser, html: Path):
-    having = {page_of(name, problem) for name, problem in SHOWN}
     for page in pages(ROOT):
         text = (html / page.with_suffix(".html")).read_text(encoding="utf-8")
-        assert ("jsxgraphcore.js" in text) == (page.with_suffix(".html").as_posix() in having), page
+        assert ("jsxgraphcore.js" in text) == (page.with_suffix(".html").as_posix() in ON_PAGE), page
 
 
 def test_a_figure_is_small():
