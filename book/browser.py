@@ -107,13 +107,17 @@ class Browser:
         except Error as error:
             raise PageFailed(f"{url}: {error}") from error
         if view.scripts:
-            self.evaluate(SETTLED)
+            self.settle()
         return page
 
     @property
     def address(self) -> str | None:
         """Where the current page came from; None before the first."""
         return None if self._page is None else self._page.url
+
+    def settle(self) -> None:
+        """Wait until the page has its fonts and formulas, and has been drawn."""
+        self.evaluate(SETTLED)
 
     def _listen(self, said: ConsoleMessage) -> None:
         if said.type == "error" and said.text != GREETING:

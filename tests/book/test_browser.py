@@ -7,9 +7,9 @@ import pytest
 from book.browser import Browser, PageFailed, View
 from book.toc import pages
 
-VIEWS = [View("light"), View("dark"), View("light", width=390, height=800)]
-# What a page shows that it should not, as a list of words about it.
-PROBLEMS = r"""(() => {
+PHONE = {"width": 390, "height": 800}
+# What is wrong with the formulas of a page, as a list of words about it.
+FORMULAS = r"""(() => {
   const found = [];
   const article = document.querySelector("article.bd-article");
   for (const node of document.querySelectorAll("[data-mjx-error], mjx-merror, [data-mml-node='merror']"))
@@ -25,6 +25,12 @@ PROBLEMS = r"""(() => {
     if (isTeX && !parent.closest("pre, code, script, style, mjx-container"))
       found.push("TeX shown as text: " + text.trim().slice(0, 80));
   }
+  return found;
+})()"""
+# What else a page shows that it should not.
+PROBLEMS = """(() => {
+  const found = [];
+  const article = document.querySelector("article.bd-article");
   for (const img of document.images) {
     if (img.complete && img.naturalWidth === 0) found.push("a picture that does not load: " + img.src);
     const style = getComputedStyle(img);
@@ -62,14 +68,34 @@ PROBLEMS = r"""(() => {
 })()"""
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{view.theme}-{view.width}")
-@pytest.mark.parametrize("page", pages(), ids=str)
-def test_page_looks_right(browser, address, page, view):
-    browser.open(address + page.with_suffix(".html").as_posix(), view)
-    assert browser.evaluate(PROBLEMS) == []
-    elsewhere = [asked for asked in browser.requests if not asked.startswith((address, "data:", "blob:"))]
-    assert elsewhere == []
-    assert browser.complaints == []
+NAMES = [page.with_suffix(".html").as_posix() for page in pages()]
+BUTTONS = """(() => ({
+  code: document.querySelectorAll("div.cell_input pre").length,
+  copy: document.querySelectorAll("div.cell_input button.copybtn").length,
+  next: document.querySelector("a.right-next")?.getAttribute("href"),
+  previous: document.querySelector("a.left-prev")?.getAttribute("href"),
+}))()"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_looks_right(browser, address, name):
+    """In both themes and on a phone; code can be copied, and pages turned. Formulas take longest and are drawn once."""
+    for view in (View("dark", formulas=False), View("light")):
+        shown = browser.open(address + name, view)
+        assert browser.evaluate(PROBLEMS) == [], view
+        elsewhere = [asked for asked in browser.requests if not asked.startswith((address, "data:", "blob:"))]
+        assert elsewhere == []
+        assert [said for said in browser.complaints if view.formulas or "net::ERR_FAILED" not in said] == []
+    assert browser.evaluate(FORMULAS) == []
+    found = browser.evaluate(BUTTONS)
+    assert found["copy"] == found["code"]
+    place = NAMES.index(name)
+    before, after = ([None, *NAMES][place], [*NAMES, None][place + 1])
+    for link, wanted in ((found.get("previous"), before), (found.get("next"), after)):
+        assert link is None if wanted is None else urljoin(address + name, link) == address + wanted
+    shown.set_viewport_size(PHONE)
+    browser.settle()
+    assert browser.evaluate(PROBLEMS) == [], "on a phone"
 
 
 RESULTS = """(async () => {
@@ -95,24 +121,6 @@ def test_search_finds(browser, address, words):
     assert found[0].startswith(LOOKED_FOR[words]), found
 
 
-BUTTONS = """(() => ({
-  code: document.querySelectorAll("div.cell_input pre").length,
-  copy: document.querySelectorAll("div.cell_input button.copybtn").length,
-  next: document.querySelector("a.right-next")?.getAttribute("href"),
-  previous: document.querySelector("a.left-prev")?.getAttribute("href"),
-}))()"""
-
-
-def test_code_can_be_copied_and_pages_can_be_turned(browser, address):
-    names = [page.with_suffix(".html").as_posix() for page in pages()]
-    for before, name, after in zip([None, *names], names, [*names[1:], None], strict=False):
-        browser.open(address + name, View())
-        found = browser.evaluate(BUTTONS)
-        assert found["copy"] == found["code"], name
-        for link, wanted in ((found.get("previous"), before), (found.get("next"), after)):
-            assert link is None if wanted is None else urljoin(address + name, link) == address + wanted, name
-
-
 @pytest.fixture
 def specimen(browser: Browser, tmp_path):
     """Opens a page of one's own making."""
@@ -129,7 +137,7 @@ def specimen(browser: Browser, tmp_path):
 
 def test_a_good_page_gives_no_offence(specimen):
     browser = specimen("<p>Nothing wrong.</p>")
-    assert browser.evaluate(PROBLEMS) == []
+    assert browser.evaluate(PROBLEMS) + browser.evaluate(FORMULAS) == []
     assert browser.complaints == []
 
 
@@ -160,7 +168,8 @@ def test_a_page_that_complains_is_heard(specimen, script, complaint):
     ],
 )
 def test_a_page_that_looks_wrong_is_seen(specimen, body, problem):
-    found = specimen(body).evaluate(PROBLEMS)
+    browser = specimen(body)
+    found = browser.evaluate(PROBLEMS) + browser.evaluate(FORMULAS)
     assert any(problem in each for each in found), found
 
 
