@@ -39,7 +39,7 @@ class RunningTime(SphinxRole):
         if ran is None:
             message = self.inliner.reporter.error(f"no running time of {docname} is on record: run `make execute`")
             return [nodes.problematic(self.rawtext, self.rawtext)], [message]
-        return [nodes.Text(in_words(ran.seconds))], []
+        return [nodes.Text(in_words(ran.quiet_seconds))], []
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

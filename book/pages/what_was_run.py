@@ -29,8 +29,9 @@ class Runs(SphinxDirective):
             name = nodes.Text(title(Path(chapter), root))
             target = Path(chapter).with_suffix("").as_posix()
             link = make_refnode(self.env.app.builder, self.env.docname, target, "", name)
-            rows.append([link, f"{run.seconds:.0f}", run.date, str(environments.index(run.environment) + 1)])
-        total = sum(run.seconds for run in runs.values())
+            seconds = f"{run.quiet_seconds:.0f}" + (f" (measured: {run.seconds:.0f})" if run.slowness != 1.0 else "")
+            rows.append([link, seconds, run.date, str(environments.index(run.environment) + 1)])
+        total = sum(run.quiet_seconds for run in runs.values())
         rows.append(["All chapters", f"{total:.0f}", "", ""])
         content: list[nodes.Node] = [grid(["Chapter", "Seconds", "Run on", "Set-up"], rows)]
         for number, environment in enumerate(environments, start=1):

@@ -22,6 +22,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 
 from book import digests
+from book.runs.pace import Pace
 from book.runs.pictures import shrink_pictures
 from book.runs.set_up import TAG, cell_source
 from book.runs.timings import Run, here, read, write
@@ -162,14 +163,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(progress, end="", flush=True)
         start = time.monotonic()
         try:
-            execute(ROOT / page, set_up, progress)
+            with Pace() as pace:
+                execute(ROOT / page, set_up, progress)
         except (ChapterFailed, ValueError) as error:
             print(f"\n\nFAILED {page}; its file is left as it was.\n{error}", file=sys.stderr)
             return 1
         seconds = time.monotonic() - start
-        print(f"\r{progress}: {seconds:.1f} s" if sys.stdout.isatty() else f": {seconds:.1f} s", flush=True)
+        took = f": {seconds:.1f} s, on a machine {pace.slowness:.2f} times as slow as a quiet one"
+        print(f"\r{progress}{took}" if sys.stdout.isatty() else took, flush=True)
         digest = digests.of_chapter(nbformat.read(ROOT / page, as_version=4))
-        ran = Run(round(seconds, 1), datetime.now(UTC).date().isoformat(), here(), digest)
+        today = datetime.now(UTC).date().isoformat()
+        ran = Run(round(seconds, 1), today, here(), digest, round(pace.slowness, 2))
         write(read(ROOT) | {page.as_posix(): ran}, ROOT)
     return 0
 

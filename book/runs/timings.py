@@ -23,12 +23,26 @@ class Environment:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of one chapter from scratch, kernel start and imports included; the digest is that of its code."""
+    """One execution of one chapter from scratch, kernel start and imports included; the digest is that of its code.
+
+    Attributes:
+        seconds: that it took.
+        date: when.
+        environment: with what.
+        digest: of the chapter's code.
+        slowness: by how many times the machine was slower than a quiet one; older records took it for quiet.
+    """
 
     seconds: float
     date: str
     environment: Environment
     digest: str
+    slowness: float = 1.0
+
+    @property
+    def quiet_seconds(self) -> float:
+        """What it would have taken on a quiet machine."""
+        return self.seconds / self.slowness
 
 
 def here() -> Environment:
