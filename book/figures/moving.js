@@ -188,7 +188,7 @@ const moving = (() => {
       for (const say of this.labels) say(); // what is computed may move a point
       for (const board of this.boards) board.update(); // not the axes, which take four times as long
       clearTimeout(this.waiting);
-      this.waiting = setTimeout(() => { this.words.textContent = this.say(); }, 150);
+      this.waiting = setTimeout(() => { this.words.textContent = this.say(); forget(); }, 150); // a line more moves what is below
     }
 
     start(compute, say) {

@@ -74,9 +74,10 @@ SCROLL = """element => {
 
 def middle_of_first_handle(figure):
     handle = figure.locator(".moving-board [role=application]").first
-    handle.page.wait_for_timeout(200)  # the words of the figure before may come late, and take another line
     handle.evaluate(SCROLL)
-    box = handle.bounding_box()
+    box = None
+    while box != (box := handle.bounding_box()):  # the words of the figure before may come late, and take another line
+        handle.page.wait_for_timeout(300)
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
