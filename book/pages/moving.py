@@ -64,6 +64,8 @@ class Moving(Figure):
         for path in (script, picture):
             if not path.is_file():
                 raise self.error(f"moving: there is no {path.relative_to(ROOT)}.")
+        if "frame.stored" in script.read_text(encoding="utf-8") and stored(name, problem) is None:
+            raise self.error(f"moving: no output holds {STORED} for {stem(name, problem)}. Execute its chapter.")
         if not self.options.get("alt"):
             raise self.error("moving: the option alt is missing; it describes the still picture.")
         self.state.document.settings.env.note_dependency(str(script))

@@ -279,6 +279,7 @@ def test_every_notebook_ran_within_its_budget():
     assert set(runs) == {page.as_posix() for page in PAGES}, "run `make execute`: the record does not match _toc.yml"
     stale = [page for page in PAGES if runs[page.as_posix()].digest != digests.of_chapter(read(page))]
     assert stale == [], "run `make execute`: seconds of an older version of the chapter"
-    seconds = {chapter: run.quiet_seconds for chapter, run in runs.items()}
+    seconds = {chapter: run.seconds for chapter, run in runs.items()}
     assert all(0 < value <= SECONDS_A_CHAPTER for value in seconds.values()), seconds
-    assert sum(seconds.values()) <= SECONDS_FOR_THE_BOOK, seconds
+    # Measured on different days, on machines that others use as well.
+    assert sum(run.quiet_seconds for run in runs.values()) <= SECONDS_FOR_THE_BOOK, seconds
