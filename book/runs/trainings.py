@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from book import digests
 from book.toc import ROOT
 
@@ -49,5 +47,5 @@ def trained(work: Callable[[Any], Any], tasks: Sequence[Any], modules: Sequence[
 
 
 def _one_thread() -> None:
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    """TensorFlow reads this when it makes its threads; here it is not even imported yet, and some tasks need none."""
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")

@@ -37,6 +37,7 @@ def closed_loop():
 
 SQUARE = simulators.Square()
 GAUSS_NEWTON = training.GaussNewtonSolver()
+UNASKED = {"rcond": 1e-3, "max_jacobian_bytes": None}  # nobody asks for the size of the step, which takes long to trace
 MODELS = {
     "gradient": lambda: training.DifferentiablePhysics(network("l2"), SQUARE),
     "gradient, closed loop": lambda: training.DifferentiablePhysics(closed_loop(), SQUARE),
@@ -45,15 +46,15 @@ MODELS = {
     "scale-invariant, closed loop": lambda: training.ScaleInvariantPhysics(closed_loop(), SQUARE),
     "half-inverse": lambda: training.SpectralModel(network(), SQUARE, rcond=1e-3),
     "half-inverse, layer by layer": lambda: training.SpectralModel(
-        network(), SQUARE, rcond=1e-3, jacobian="layerwise", samples_at_once=2
+        network(), SQUARE, jacobian="layerwise", samples_at_once=2, **UNASKED
     ),
-    "half-inverse, row by row": lambda: training.SpectralModel(network(), SQUARE, rcond=1e-3, jacobian="reverse"),
-    "half-inverse, decomposed": lambda: training.SpectralModel(network(), SQUARE, rcond=1e-8),
+    "half-inverse, row by row": lambda: training.SpectralModel(network(), SQUARE, jacobian="reverse", **UNASKED),
+    "half-inverse, decomposed": lambda: training.SpectralModel(network(), SQUARE, **UNASKED | {"rcond": 1e-8}),
     "half-inverse, products": lambda: training.SpectralModel(
         network(), SQUARE, rcond=1e-3, jacobian="products", n_products=6
     ),
-    "Gauss-Newton, products of J Jᵀ": lambda: training.SpectralModel(network(), SQUARE, -1.0, 1e-3, n_products=3),
-    "half-inverse, closed loop": lambda: training.SpectralModel(closed_loop(), SQUARE, rcond=1e-3),
+    "Gauss-Newton, products of J Jᵀ": lambda: training.SpectralModel(network(), SQUARE, -1.0, n_products=3, **UNASKED),
+    "half-inverse, closed loop": lambda: training.SpectralModel(closed_loop(), SQUARE, **UNASKED),
 }
 LOSSES = {
     "mean": training.HalfSquaredError,
