@@ -196,6 +196,33 @@ def test_what_plays_can_be_stopped_and_stepped(shown, path):
             assert float(time.input_value()) > stopped, name
 
 
+@pytest.mark.parametrize("path", PLAYING)
+def test_who_wants_less_motion_sees_it_slower(shown, path):
+    page, figures = shown(path)
+    page.evaluate("""() => {
+      const begin = setInterval;
+      window.waits = [];
+      window.setInterval = (work, wait) => { waits.push(wait); return begin(work, wait); };
+    }""")
+    for name, figure in figures.items():
+        for _ in figure.get_by_role("button", name="play", exact=True).all():
+            for motion in ("no-preference", "reduce"):
+                page.emulate_media(reduced_motion=motion)
+                figure.get_by_role("button", name="play", exact=True).press("Enter")
+                figure.get_by_role("button", name="pause", exact=True).press("Enter")
+            usual, slower = page.evaluate("waits.slice(-2)")
+            assert slower == 4 * usual, name
+
+
+@pytest.mark.parametrize("path", ON_PAGE)
+def test_nothing_moves_unless_somebody_moves_it(shown, path):
+    page, figures = shown(path)
+    before = [state(figure) for figure in figures.values()]
+    page.wait_for_timeout(500)
+    assert [state(figure) for figure in figures.values()] == before
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
 def test_the_colab_edition_says_that_it_moves():
     for path, figures in ON_PAGE.items():
         notebook = ROOT / "_build/colab" / Path(path).with_suffix(".ipynb")
