@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
@@ -12,16 +13,27 @@ from book.runs.tables import read
 
 
 class Tables(SphinxDirective):
-    """`{tables} long.json`: the tables of a file beside the page, then when and where they were measured."""
+    """`{tables} long.json`: the tables of a file beside the page, then when and where they were measured.
+
+    With `:only: title` the one table of this title, with `:but: title` all others.
+    """
 
     required_arguments = 1
+    option_spec = {"only": directives.unchanged_required, "but": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
         _, name = self.env.relfn2path(self.arguments[0])
         self.env.note_dependency(name)
         record = read(Path(name))
+        titles = [table.title for table in record.tables]
+        for option, title in self.options.items():
+            if title not in titles:
+                raise self.error(f"{self.arguments[0]} has no table {title!r} for :{option}:, but {titles}.")
+        only, but = self.options.get("only"), self.options.get("but")
         content: list[nodes.Node] = []
         for table in record.tables:
+            if table.title == but or only not in (None, table.title):
+                continue
             content.append(nodes.rubric(text=table.title))
             content.append(nodes.paragraph(text=table.settings))
             content.append(grid(table.head, table.rows))
