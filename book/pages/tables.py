@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -19,7 +20,7 @@ class Tables(SphinxDirective):
     """
 
     required_arguments = 1
-    option_spec = {"only": directives.unchanged_required, "but": directives.unchanged_required}
+    option_spec: ClassVar[dict] = {"only": directives.unchanged_required, "but": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
         _, name = self.env.relfn2path(self.arguments[0])
