@@ -20,8 +20,11 @@ class PushedPendulum(SavedByFields):
     The push u is constant during a control step and may change from step to step. The state is (q, p); q = 0 hangs
     down. A control step is one leapfrog step: half a kick, a drift, half a kick.
 
+        dq/dt = p,    dp/dt = u − gravity·sin q
+
     With n control steps the Jacobian of the final state with respect to the pushes is 2×n: many sequences of pushes
-    lead to one state, and the simulator has no inverse of its own. `training.GaussNewtonSolver` finds the closest one.
+    lead to one state, and the simulator has no inverse of its own. `training.GaussNewtonSolver` finds one near a given
+    sequence, by steps each of which is the shortest; it is in general not the closest.
 
     Attributes:
         dt: length of a control step, positive, in units of 1/√gravity if gravity is 1.
