@@ -17,9 +17,9 @@ from physgrad_tf.simulators.protocol import SavedByFields
 class PushedPendulum(SavedByFields):
     """A pendulum of unit mass and length: dq/dt = p and dp/dt = −gravity·sin q + u.
 
-    q is the angle, 0 when it hangs down, p the momentum, and u the push, which is constant during a control step and may
-    change from step to step. The state is (q, p). A control step is one leapfrog step: half a kick, a drift, half a
-    kick.
+    q is the angle, 0 when it hangs down, p the momentum, and u the push, which is constant during a control step and
+    may change from step to step. The state is (q, p). A control step is one leapfrog step: half a kick, a drift, half
+    a kick.
 
     With n control steps the Jacobian of the final state with respect to the pushes is 2×n: many sequences of pushes
     lead to one state, and the simulator has no inverse of its own. `training.GaussNewtonSolver` finds one near a given
