@@ -15,13 +15,15 @@ from physgrad_tf.simulators.protocol import SavedByFields
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
 class PushedPendulum(SavedByFields):
-    """A pendulum of unit mass and length with angle q and momentum p under the force −gravity·sin q + u.
+    """A pendulum of unit mass and length: dq/dt = p and dp/dt = −gravity·sin q + u.
 
-    The push u is constant during a control step and may change from step to step. The state is (q, p); q = 0 hangs
-    down. A control step is one leapfrog step: half a kick, a drift, half a kick.
+    q is the angle, 0 when it hangs down, p the momentum, and u the push, which is constant during a control step and
+    may change from step to step. The state is (q, p). A control step is one leapfrog step: half a kick, a drift, half
+    a kick.
 
     With n control steps the Jacobian of the final state with respect to the pushes is 2×n: many sequences of pushes
-    lead to one state, and the simulator has no inverse of its own. `training.GaussNewtonSolver` finds the closest one.
+    lead to one state, and the simulator has no inverse of its own. `training.GaussNewtonSolver` finds one near a given
+    sequence, by steps each of which is the shortest; it is in general not the closest.
 
     Attributes:
         dt: length of a control step, positive, in units of 1/√gravity if gravity is 1.

@@ -93,7 +93,10 @@ def eigenvectors(matrix: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callab
 @keras.saving.register_keras_serializable("physgrad_tf")
 @dataclasses.dataclass(frozen=True)
 class GaussNewtonSolver(Solver):
-    """Gauss-Newton steps x ← x + J⁺(y − P(x)): where many x reach y, the path goes by shortest steps from x_guess.
+    """Gauss-Newton steps x ← x + J⁺(y − P(x)).
+
+    Where many x reach y, each step is the shortest that does so to first order. Where it ends after several is near
+    x_guess; the closest x with P(x) = y it is if P is linear, and in general not.
 
     Attributes:
         n_steps: number of steps, at least 1.
