@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras import layers
 
 from physgrad_tf import simulators, training
+from tests.package.tracing import SIZE_UNASKED
 
 N, BATCH = 11, 4  # three steps; the last batch is smaller, and of another size on every device
 LONE = 9  # the last batch is a single sample: one device gets none
@@ -37,7 +38,7 @@ def closed_loop():
 
 SQUARE = simulators.Square()
 GAUSS_NEWTON = training.GaussNewtonSolver()
-UNASKED = {"rcond": 1e-3, "max_jacobian_bytes": None}  # nobody asks for the size of the step, which takes long to trace
+UNASKED = {"rcond": 1e-3} | SIZE_UNASKED
 MODELS = {
     "gradient": lambda: training.DifferentiablePhysics(network("l2"), SQUARE),
     "gradient, closed loop": lambda: training.DifferentiablePhysics(closed_loop(), SQUARE),
@@ -67,10 +68,8 @@ CASES += [(name, "mean", True, True, N) for name in ("gradient", "scale-invarian
 CASES += [(name, loss, False, True, N) for name in ("gradient", "half-inverse") for loss in ("sum", "weighted mean")]
 CASES += [("half-inverse, products", "weighted mean", False, True, N)]
 CASES += [("half-inverse, layer by layer", "mean", True, False, LONE)]
-#: Between processes only the exchange of sums differs, so that a case of each sum is enough. A process that gets no
-#: sample at all is refused, since the simulator asks for one at least.
-EXCHANGES = ("gradient", "scale-invariant", "half-inverse", "half-inverse, products", "Gauss-Newton, products of J Jᵀ")
-CASES_OF_PROCESSES = [case for case in CASES if case[0] in EXCHANGES and case[-1] != LONE]
+#: A process that gets no sample at all is refused, since the simulator asks for one at least.
+CASES_OF_PROCESSES = [case for case in CASES if case[-1] != LONE]
 
 
 def train(strategy, name, loss, xla, weighted, n):

@@ -9,13 +9,13 @@ from keras import layers
 
 from physgrad_tf import simulators, training
 from tests.package.agreement import assert_close
+from tests.package.tracing import SIZE_UNASKED
 
 SQUARE = simulators.Square()
 MODELS = {
     "gradient": lambda inner: training.DifferentiablePhysics(inner, SQUARE),
     "scale-invariant": lambda inner: training.ScaleInvariantPhysics(inner, SQUARE),
-    # Nobody asks for the size of its step here, which doubles the time of tracing.
-    "half-inverse": lambda inner: training.SpectralModel(inner, SQUARE, rcond=1e-3, max_jacobian_bytes=None),
+    "half-inverse": lambda inner: training.SpectralModel(inner, SQUARE, rcond=1e-3, **SIZE_UNASKED),
 }
 
 

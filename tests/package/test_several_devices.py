@@ -26,7 +26,7 @@ def start(kind, path, **environment):
 
 
 def result(process, path):
-    output = process.communicate(timeout=1800)  # a busy machine; all four stop when one has failed[0]
+    output = process.communicate(timeout=1800)[0]  # a busy machine takes long; all four stop when one has failed
     assert process.returncode == 0, output[-3000:]
     return json.loads(path.read_text(encoding="utf-8"))
 

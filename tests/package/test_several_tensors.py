@@ -10,6 +10,7 @@ from keras import layers
 
 from physgrad_tf import training
 from tests.package.agreement import assert_close
+from tests.package.tracing import SIZE_UNASKED
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -55,7 +56,7 @@ def network(form):
     return keras.Model([a, b], dict(zip("uv", outputs, strict=True)) if form == "dict" else outputs)
 
 
-UNASKED = {"rcond": 1e-3, "max_jacobian_bytes": None}  # nobody asks for the size of the step, which takes long to trace
+UNASKED = {"rcond": 1e-3} | SIZE_UNASKED
 MODELS = {
     "gradient": training.DifferentiablePhysics,
     "scale-invariant": training.ScaleInvariantPhysics,

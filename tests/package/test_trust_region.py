@@ -9,6 +9,7 @@ from keras import layers
 from physgrad_tf import training
 from physgrad_tf.training.trust_region import minimum_along, next_region
 from tests.package.agreement import assert_close
+from tests.package.tracing import SIZE_UNASKED
 
 KINDS = {
     "decomposed": {"jacobian": "kernel"},
@@ -27,8 +28,7 @@ def new_model(simulator=bent, exponent=-1.0, loss="mse", dtype="float32", **opti
     keras.utils.set_random_seed(0)
     hidden = layers.Dense(12, "tanh", dtype=dtype)
     network = keras.Sequential([keras.Input((3,)), hidden, layers.Dense(2, dtype=dtype)])
-    # The size of a step is not what is tested here, and asking for it doubles the time of tracing.
-    options = {"trust_region": True, "rcond": 1e-3, "max_jacobian_bytes": None} | options
+    options = {"trust_region": True, "rcond": 1e-3} | SIZE_UNASKED | options
     jit_compile = options.pop("jit_compile", False)
     model = training.SpectralModel(network, simulator, exponent, **options)
     model.compile(loss=loss, jit_compile=jit_compile)
