@@ -1,6 +1,6 @@
 """Sphinx extension: the directive `tables`, which shows the tables that a command stored beside a page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.typing import ExtensionMetadata
 
-from book.runs.tables import read
+from book.runs.tables import Table, read
 
 
 class Tables(SphinxDirective):
@@ -26,15 +26,12 @@ class Tables(SphinxDirective):
         _, name = self.env.relfn2path(self.arguments[0])
         self.env.note_dependency(name)
         record = read(Path(name))
-        titles = [table.title for table in record.tables]
-        for option, title in self.options.items():
-            if title not in titles:
-                raise self.error(f"{self.arguments[0]} has no table {title!r} for :{option}:, but {titles}.")
-        only, but = self.options.get("only"), self.options.get("but")
+        try:
+            tables = chosen(record.tables, **self.options)
+        except ValueError as error:
+            raise self.error(f"{self.arguments[0]}: {error}") from error
         content: list[nodes.Node] = []
-        for table in record.tables:
-            if table.title == but or only not in (None, table.title):
-                continue
+        for table in tables:
             content.append(nodes.rubric(text=table.title))
             content.append(nodes.paragraph(text=table.settings))
             content.append(grid(table.head, table.rows))
@@ -42,6 +39,19 @@ class Tables(SphinxDirective):
         where = ", ".join(f"{what} {value}" for what, value in facts.items())
         content.append(nodes.paragraph(text=f"Measured with: {where}."))
         return content
+
+
+def chosen(tables: Sequence[Table], only: str | None = None, but: str | None = None) -> list[Table]:
+    """The one table with the title `only`, or all without that with the title `but`, or all.
+
+    Raises:
+        ValueError: if no table has the title.
+    """
+    titles = [table.title for table in tables]
+    for title in (only, but):
+        if title is not None and title not in titles:
+            raise ValueError(f"there is no table {title!r}, but {titles}.")
+    return [table for table in tables if table.title != but and only in (None, table.title)]
 
 
 def grid(head: list[str], rows: Iterable[list[nodes.Node | str]] | list[list[str]]) -> nodes.table:

@@ -7,6 +7,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from book import digests
+from book.pages.tables import chosen
 from book.runs import bench, long, long_exponents, long_fields, settings
 from book.runs.tables import Table, read, write
 from book.toc import ROOT
@@ -59,6 +60,15 @@ def test_stored_tables_are_complete(path):
         assert table.settings.strip()
         assert table.rows, f"{path}, {table.title}: no rows"
         assert {len(row) for row in table.rows} == {len(table.head)}, f"{path}, {table.title}: ragged"
+
+
+def test_a_page_may_show_one_table_or_all_others():
+    tables = [Table(title, "", [], []) for title in ("a", "b", "c")]
+    titles = [[table.title for table in chosen(tables, **words)] for words in ({}, {"only": "b"}, {"but": "b"})]
+    assert titles == [["a", "b", "c"], ["b"], ["a", "c"]]
+    for words in ({"only": "d"}, {"but": "d"}):
+        with pytest.raises(ValueError, match="there is no table 'd'"):
+            chosen(tables, **words)
 
 
 @pytest.mark.parametrize("path", STORED, ids=str)
