@@ -117,6 +117,14 @@ def test_no_object_address_in_an_output(page):
 
 
 @every_notebook
+def test_no_best_rate_lies_at_the_edge_of_its_grid(page):
+    # A comparison says so itself; a better rate may lie beyond, and then it was not fair.
+    for number, cell in enumerate(code(page)):
+        for text in (text for output in cell.outputs for text in texts(output)):
+            assert "(at the edge)" not in text, f"code cell {number}: {text}"
+
+
+@every_notebook
 def test_only_the_metadata_that_the_runner_writes(page):
     notebook = read(page)
     assert notebook.metadata == NOTEBOOK_METADATA

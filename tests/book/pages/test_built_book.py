@@ -199,7 +199,8 @@ def page_of(claim):
 
 def test_the_ledger_shows_every_statement_and_every_claim(html):
     page = article(html, Path("chapters/closing/ledger.md"))
-    by_id = {statement.id: [c for c in claims() if c.id == statement.id] for statement in statements()}
+    every = claims()
+    by_id = {statement.id: [claim for claim in every if claim.id == statement.id] for statement in statements()}
     assert [str(entry["id"]) for entry in page.select(".ledger-entry")] == [f"ledger-{i.lower()}" for i in by_id]
     for claim_id, made in by_id.items():
         entry = page.find(id=f"ledger-{claim_id.lower()}")

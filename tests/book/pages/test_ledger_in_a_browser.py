@@ -10,7 +10,8 @@ from book.pages.ledger import weakest
 from book.records import claims, statements
 from book.toc import notebooks
 
-MADE = {statement.id: [claim for claim in claims() if claim.id == statement.id] for statement in statements()}
+EVERY = claims()
+MADE = {statement.id: [claim for claim in EVERY if claim.id == statement.id] for statement in statements()}
 VERDICTS = Counter(weakest(made) for made in MADE.values())
 CHAPTERS = Counter(page for made in MADE.values() for page in {claim.notebook for claim in made})
 DESK, PHONE = View(), View(width=390, height=800)
