@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import NotebookNode
 from PIL import Image
@@ -25,6 +26,9 @@ LINES_IN_SIGHT = 150  # what is folded does not count
 LOCAL_PATH = re.compile(
     r"(?<![\w.:/])/(?:home|root|tmp|work|Users|usr|opt|mnt|var|private|content)/\w|\b[A-Z]:\\\w|file://"
 )
+
+# A line of a grid as the chapters print it: "Adam  η = 0.03: 0.055  η = 0.1: 0.024", with or without the letter.
+RATE_AND_RESULT = re.compile(r"(?:^|\s)(?:η = )?(\d[\d.e+-]*): *(\d[\d.e+-]*|inf)(?=\s|$)")
 
 every_notebook = pytest.mark.parametrize("page", PAGES, ids=str)
 every_chapter = pytest.mark.parametrize("page", CONTENT, ids=str)
@@ -122,6 +126,34 @@ def test_no_best_rate_lies_at_the_edge_of_its_grid(page):
     for number, cell in enumerate(code(page)):
         for text in (text for output in cell.outputs for text in texts(output)):
             assert "(at the edge)" not in text, f"code cell {number}: {text}"
+
+
+@every_notebook
+def test_no_best_rate_of_a_printed_grid_lies_at_its_edge(page, request):
+    # A race by hand prints its grid, one method a line.
+    if page.stem == "limits":
+        known = "Gauss-Newton on the electron is best at the smallest of three rates; the page says so"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=known))
+    for number, cell in enumerate(code(page)):
+        for line in (line for output in cell.outputs for text in texts(output) for line in text.splitlines()):
+            assert not best_at_the_edge(line), f"code cell {number}: {line}"
+
+
+def best_at_the_edge(line: str) -> bool:
+    """Whether a printed grid is best at one of its ends; where all rates are alike, within a tenth, none is best."""
+    results = [float(result) for _, result in RATE_AND_RESULT.findall(line)]
+    lived = [result for result in results if np.isfinite(result)]
+    if len(results) < 3 or not lived or max(lived) <= 1.1 * min(lived):
+        return False
+    return np.argmin(results) in (0, len(results) - 1)
+
+
+def test_a_best_rate_at_the_edge_is_seen_in_a_printed_grid():
+    assert best_at_the_edge("GN, τ = 1e-2    η = 2: 0.0033    η = 4: 0.0095    η = 8: 0.51   ")
+    assert best_at_the_edge("   Adam   0.001: inf  0.003: 2e-3  0.01: 1.7e-05")
+    assert not best_at_the_edge("HIG, τ = 1e-5   η = 2: 0.055    η = 4: 0.014    η = 8: 0.18   ")
+    assert not best_at_the_edge("   SGD    0.003: 1.7  0.01: 1.65  0.03: inf")  # nothing was learned at any
+    assert not best_at_the_edge("b =  4   median 0.2")  # no grid
 
 
 @every_notebook
@@ -287,7 +319,7 @@ def test_every_notebook_ran_within_its_budget():
     assert set(runs) == {page.as_posix() for page in PAGES}, "run `make execute`: the record does not match _toc.yml"
     stale = [page for page in PAGES if runs[page.as_posix()].digest != digests.of_chapter(read(page))]
     assert stale == [], "run `make execute`: seconds of an older version of the chapter"
-    seconds = {chapter: run.seconds for chapter, run in runs.items()}
+    # Measured on different days, on machines that others use as well: what counts is the time on a quiet one.
+    seconds = {chapter: run.quiet_seconds for chapter, run in runs.items()}
     assert all(0 < value <= SECONDS_A_CHAPTER for value in seconds.values()), seconds
-    # Measured on different days, on machines that others use as well.
-    assert sum(run.quiet_seconds for run in runs.values()) <= SECONDS_FOR_THE_BOOK, seconds
+    assert sum(seconds.values()) <= SECONDS_FOR_THE_BOOK, seconds
