@@ -32,14 +32,15 @@ const moving = (() => {
     }
 
     // A plane to draw in; box = [left, top, right, bottom]. `equal`: one unit is as long to the right as upwards.
-    board(title, box, { x, y, equal = false } = {}) {
+    // Without `axes` it is a place and not a diagram.
+    board(title, box, { x, y, equal = false, axes = true } = {}) {
       const holder = node("div", { class: "moving-board" });
       this.row.append(node("div", { class: "moving-panel" }, node("p", { class: "moving-title" }, title), holder));
       holder.id = `${this.figure.id}-board-${this.boards.length + 1}`;
       const board = JXG.JSXGraph.initBoard(holder.id, {
         boundingBox: box,
         keepAspectRatio: equal,
-        axis: true,
+        axis: axes,
         browserPan: true, // a finger beside all points scrolls the page
         defaultAxes: {
           x: { name: x, withLabel: true, label: { position: "rt", offset: [-8, 14], anchorX: "right", ...LETTERS }, ...AXIS },
@@ -236,6 +237,23 @@ const moving = (() => {
   // A place some pixels to the right of and above another one.
   const beside = (board, [x, y], [right, up]) => [x + right / board.unitX, y + up / board.unitY];
 
+  // A network with tanh in all layers but the last, of its weights [kernel, bias, kernel, bias, …]: values → values.
+  function network(weights) {
+    return (inputs) => {
+      let values = inputs;
+      for (let layer = 0; layer < weights.length; layer += 2) {
+        const [kernel, bias] = [weights[layer], weights[layer + 1]];
+        const sums = bias.map((b, j) => values.reduce((sum, value, i) => sum + value * kernel[i][j], b));
+        values = layer + 2 < weights.length ? sums.map(Math.tanh) : sums;
+      }
+      return values;
+    };
+  }
+
+  // The cubic from a to b with the slopes v and w at its ends, at the part s of the duration dt.
+  const bent = (a, b, v, w, dt, s) =>
+    a * (1 + 2 * s) * (1 - s) ** 2 + b * s * s * (3 - 2 * s) + dt * s * (1 - s) * (v * (1 - s) - w * s);
+
   // Three digits, as a person would write them.
   function digits(value) {
     if (!Number.isFinite(value)) return "no number";
@@ -262,5 +280,5 @@ const moving = (() => {
     for (const still of document.querySelectorAll("figure.moving-on img")) still.loading = "eager";
   });
   document.addEventListener("DOMContentLoaded", begin);
-  return { define: (name, make) => makers.set(name, make), begin, paint, digits, clamp, beside };
+  return { define: (name, make) => makers.set(name, make), begin, paint, digits, clamp, beside, network, bent };
 })();

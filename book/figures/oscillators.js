@@ -6,16 +6,7 @@ moving.define("oscillators", (frame) => {
   const { system, weights, start } = frame.stored;
   const { n_steps: nSteps, dt } = system;
 
-  // The network, tanh but in its last layer: state → pushes.
-  function network(state) {
-    let values = state;
-    for (let layer = 0; layer < weights.length; layer += 2) {
-      const [kernel, bias] = [weights[layer], weights[layer + 1]];
-      const sums = bias.map((b, j) => values.reduce((sum, value, i) => sum + value * kernel[i][j], b));
-      values = layer + 2 < weights.length ? sums.map(Math.tanh) : sums;
-    }
-    return values;
-  }
+  const network = moving.network(weights); // state → pushes
 
   // The forces, and one step of the classical Runge-Kutta scheme with the push u held.
   function velocity([q1, q2, p1, p2], u) {
@@ -48,7 +39,7 @@ moving.define("oscillators", (frame) => {
       const [v, w] = [velocity(from, u), velocity(next, u)];
       return [0, 0.25, 0.5, 0.75, 1].map((s) => [
         (k + s) * dt,
-        ...from.map((a, i) => a * (1 + 2 * s) * (1 - s) ** 2 + next[i] * s * s * (3 - 2 * s) + dt * s * (1 - s) * (v[i] * (1 - s) - w[i] * s)),
+        ...from.map((a, i) => moving.bent(a, next[i], v[i], w[i], dt, s)),
       ]);
     });
     return parts.flat(); // [time, q₁, q₂, p₁, p₂]

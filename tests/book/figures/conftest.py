@@ -18,14 +18,14 @@ SET = """JSON.stringify((([figure, moves]) => moves.map((values) => {
   figure.%s();
   return figure.shown();
 }))([document.querySelector('figure').moving, %s]))"""
-# A figure as it stands at first, of the text of its script, in the place of the one before: a new page costs a second.
+# A figure as it stands at first, of the texts of the frame and of its own script, in the place of the one before: a new
+# page costs a second.
 ANEW = """((text) => {
   const before = document.querySelector('figure');
   for (const board of before.moving.boards) JXG.JSXGraph.freeBoard(board);
   before.querySelector('.moving-stage').remove();
   before.classList.remove('moving-on');
-  (0, eval)(text);
-  moving.begin();
+  (0, eval)(`(() => { ${text}; moving.begin(); })()`);
 })(%s)"""
 
 
@@ -55,13 +55,17 @@ def pages_of_figures(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def figure(browser, pages_of_figures) -> Callable[..., Opened]:
-    """Opens a figure alone on a page, if wanted with a fault: a text of its script, and what to put in its place."""
+    """Opens a figure alone on a page, if wanted with a fault: a text of its script, and what to put in its place.
+
+    The text may also stand in the script of the frame.
+    """
 
     def opened(name: str, problem: str, fault: tuple[str, str] | None = None) -> Opened:
-        text = (FIGURES / f"{name}.js").read_text(encoding="utf-8")
+        text = "\n".join((FIGURES / f"{script}.js").read_text(encoding="utf-8") for script in ("moving", name))
         if fault:
             if text.count(fault[0]) != 1:
-                raise ValueError(f"{name}.js must hold {fault[0]!r} once, found {text.count(fault[0])} times.")
+                found = text.count(fault[0])
+                raise ValueError(f"{name}.js and moving.js must hold {fault[0]!r} once, found {found} times.")
             text = text.replace(*fault)
         address = alone.write(pages_of_figures, name, problem).as_uri()
         if browser.address != address:

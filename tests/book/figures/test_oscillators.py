@@ -3,29 +3,17 @@
 import functools
 import json
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from book.pages.moving import stored
 from physgrad_tf import simulators
+from tests.book.figures.networks import perceptron
 
 N_POSITIONS = 60
 KEPT = json.loads(stored("oscillators", "linear"))
 SYSTEM = simulators.CoupledOscillators(**KEPT["system"])
-
-
-def network():
-    """The stored one, in float64."""
-    weights = [np.asarray(weight) for weight in KEPT["weights"]]
-    sizes = [len(bias) for bias in weights[1::2]]
-    hidden = [keras.layers.Dense(size, "tanh", dtype="float64") for size in sizes[:-1]]
-    made = keras.Sequential(
-        [keras.Input((4,), dtype="float64"), *hidden, keras.layers.Dense(sizes[-1], dtype="float64")]
-    )
-    made.set_weights(weights)
-    return made
 
 
 @functools.cache
@@ -35,7 +23,7 @@ def positions():
     starts = rng.uniform(-0.4, 1.4, (N_POSITIONS, 4))
     gusts = rng.integers(-10, 11, N_POSITIONS) * 0.05
     hits, times = rng.integers(0, SYSTEM.n_steps, (2, N_POSITIONS))
-    pushes = network()(starts).numpy()
+    pushes = perceptron(KEPT["weights"])(starts).numpy()
 
     def run(pushes, gusts):
         states = [tf.constant(starts)]
