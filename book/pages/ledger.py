@@ -193,8 +193,9 @@ def anchor_claims(app: Sphinx, document: nodes.document) -> None:
     for claim in claims_of(source.relative_to(root), root):
         by_cell.setdefault(claim.cell, []).append(claim.anchor)
     for container in document.findall(nodes.container):
-        if container.get("nb_element") == "cell_code":
-            container["ids"] += by_cell.get(container["cell_index"], [])
+        if container.get("nb_element") == "cell_code" and (anchors := by_cell.get(container["cell_index"])):
+            container["ids"] += anchors
+            container["classes"].append("claims")  # the stylesheet lets their lines break
 
 
 class _Writer(Protocol):

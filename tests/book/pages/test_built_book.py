@@ -186,6 +186,7 @@ def test_claims_have_an_anchor_at_their_cell(html, page):
         cell = article(html, page).find(id=claim.anchor)
         assert isinstance(cell, Tag), claim.anchor
         assert f'"{claim.id}"' in cell.get_text(), claim.anchor
+        assert "claims" in cell["class"], "the stylesheet lets the line of a claim break"
 
 
 def straight(text):
