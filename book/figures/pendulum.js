@@ -66,7 +66,7 @@ moving.define("pendulum", (frame) => {
     const loop = run(state, (s, k) => decide(s, goal, k), hit(), gust());
     const plan = run(state, (_, k) => calm.pushes[k], hit(), gust());
     const miss = ({ states }) => Math.hypot(states[nSteps][0] - goal, states[nSteps][1]);
-    now = { goal, calm, loop, plan, missCalm: miss(calm), missLoop: miss(loop), missPlan: miss(plan) };
+    now = { goal, calm, loop, plan, missLoop: miss(loop), missPlan: miss(plan) };
   }
   compute();
 

@@ -59,10 +59,9 @@ def positions():
             "time of the gust": int(hits[i]),
             "time": int(times[i]),
         }
-        expected = {"goal": goals[i, 0], "time": times[i] / 6}
+        expected = {"goal": goals[i, 0], "time": times[i] / 6, "missLoop": miss(loop)[i], "missPlan": miss(plan)[i]}
         for name, found in (("calm", calm), ("loop", loop), ("plan", plan)):
             expected |= {(name, key): values_of[i] for key, values_of in found.items()}
-            expected["miss" + name.capitalize()] = miss(found)[i]
         k, part = divmod(int(times[i]), 6)
         if part == 0:  # between two states the curve is drawn, and not computed by the package
             expected["here"] = loop["kicked"][i, k] if k < N_STEPS else loop["states"][i, k]
