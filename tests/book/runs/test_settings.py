@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -16,6 +18,9 @@ from book.runs.margins import margins_of
 from book.runs.settings import BASE, SETTINGS, ClaimRun, NoEffect, Record, Run, Setting
 from book.toc import ROOT, notebooks
 
+# What is computed once is computed on one worker.
+pytestmark = pytest.mark.xdist_group("settings")
+
 RUN = Run(
     date="2026-11-25",
     seconds=1.0,
@@ -27,13 +32,14 @@ RUN = Run(
 )
 
 
-@pytest.fixture
-def book(tmp_path):
-    """A book of one chapter that draws numbers and makes a claim."""
-    chapter = tmp_path / "chapters" / "one.ipynb"
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """A book of one chapter that draws numbers and makes a claim; it ran once, which takes seconds."""
+    folder = tmp_path_factory.mktemp("book")
+    chapter = folder / "chapters" / "one.ipynb"
     chapter.parent.mkdir()
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: chapters/one\n", encoding="utf-8")
-    (tmp_path / "chapters" / "closing").mkdir()
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: chapters/one\n", encoding="utf-8")
+    (folder / "chapters" / "closing").mkdir()
     cells = [
         new_markdown_cell("# One"),
         new_code_cell("", metadata={"tags": ["set-up"]}),
@@ -55,7 +61,13 @@ def book(tmp_path):
         "keras.utils.set_random_seed(0)"
     )
     execute(chapter, imports)
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def book(executed, tmp_path):
+    """A copy that a test may change."""
+    return Path(shutil.copytree(executed, tmp_path / "book"))
 
 
 def test_a_chapter_under_other_seeds_and_disturbed_weights(book, monkeypatch):
