@@ -129,11 +129,8 @@ def test_no_best_rate_lies_at_the_edge_of_its_grid(page):
 
 
 @every_notebook
-def test_no_best_rate_of_a_printed_grid_lies_at_its_edge(page, request):
+def test_no_best_rate_of_a_printed_grid_lies_at_its_edge(page):
     # A race by hand prints its grid, one method a line.
-    if page.stem == "limits":
-        known = "Gauss-Newton on the electron is best at the smallest of three rates; the page says so"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=known))
     for number, cell in enumerate(code(page)):
         for line in (line for output in cell.outputs for text in texts(output) for line in text.splitlines()):
             assert not best_at_the_edge(line), f"code cell {number}: {line}"

@@ -52,7 +52,7 @@ MODELS = {
     "half-inverse, row by row": lambda: training.SpectralModel(network(), SQUARE, jacobian="reverse", **UNASKED),
     "half-inverse, decomposed": lambda: training.SpectralModel(network(), SQUARE, **UNASKED | {"rcond": 1e-8}),
     "half-inverse, products": lambda: training.SpectralModel(
-        network(), SQUARE, rcond=1e-3, jacobian="products", n_products=6
+        network(), SQUARE, rcond=1e-3, jacobian="products", n_products=3
     ),
     "Gauss-Newton, products of J Jᵀ": lambda: training.SpectralModel(network(), SQUARE, -1.0, n_products=3, **UNASKED),
     "half-inverse, closed loop": lambda: training.SpectralModel(closed_loop(), SQUARE, **UNASKED),
