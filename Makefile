@@ -121,7 +121,7 @@ test-package: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 tests/package
 
 test-book: $(INSTALLED) book colab
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/book
+	$(BIN)/python -m pytest -n 2 tests/book
 
 # One worker per notebook: its cells share a kernel.
 test-chapters: $(INSTALLED)

@@ -78,7 +78,7 @@ def test_make_test_runs_every_check() -> None:
         r"ruff format --check \.$",
         r"mypy$",
         r"pytest -n 2 tests/package$",
-        r"jupyter-book build -W .*\n(.*\n)*.*pytest -n 2 --dist loadgroup tests/book$",
+        r"jupyter-book build -W .*\n(.*\n)*.*pytest -n 2 tests/book$",
         r"pytest --nbval --nbval-current-env .* -p book\.checks\.nbval_tolerance .* chapters/$",
     ):
         assert re.search(check, commands, flags=re.MULTILINE), f"`make test` does not run {check}"

@@ -18,9 +18,6 @@ from book.editions.colab import SOLUTION_TITLE
 from book.runs.set_up import TAG, cell_source
 from book.toc import ROOT, notebooks
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("colab")
-
 COLAB = ROOT / "_build" / "colab"
 PAGES = notebooks(ROOT)
 #: What MyST writes and plain Markdown does not know.

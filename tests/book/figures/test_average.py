@@ -8,9 +8,6 @@ import tensorflow as tf
 
 from physgrad_tf import jacobians, updates
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("average")
-
 N_POSITIONS = 60
 N_PIECES = 80
 TICKS_OF_HEIGHT = 0.0025

@@ -8,9 +8,6 @@ import tensorflow as tf
 
 from physgrad_tf import simulators, updates
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("cup")
-
 N_PER_CUP = 12
 KAPPAS = (0.0, 0.5, 1.0, 2.3, 4.0)
 

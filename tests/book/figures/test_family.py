@@ -7,9 +7,6 @@ import pytest
 
 from physgrad_tf import spectral
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("family")
-
 N_POSITIONS = 60
 V = np.array([[np.sqrt(3.0), -1.0], [1.0, np.sqrt(3.0)]]) / 2.0  # columns v₁, v₂: turned by 30°
 ANGLES = np.pi / 48.0 * np.arange(97)

@@ -8,9 +8,6 @@ import tensorflow as tf
 
 from physgrad_tf import simulators
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("heat")
-
 N = 32
 N_PER_TIME = 15
 TIMES = (0.1, 0.6, 1.3, 2.0)

@@ -8,9 +8,6 @@ import tensorflow as tf
 
 from physgrad_tf import simulators, updates
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("local_inverse")
-
 N_POSITIONS = 60
 
 

@@ -11,9 +11,6 @@ from book.pages.moving import stored
 from physgrad_tf import simulators
 from tests.book.figures.networks import perceptron
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("oscillators")
-
 N_POSITIONS = 60
 KEPT = json.loads(stored("oscillators", "linear"))
 SYSTEM = simulators.CoupledOscillators(**KEPT["system"])

@@ -12,9 +12,6 @@ import tensorflow as tf
 
 from physgrad_tf import jacobians, simulators, updates
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("planes")
-
 G = 9.81
 N_PER_RATE = 12
 METHODS = ("GD", "Adam", "Newton", "IG", "PG")

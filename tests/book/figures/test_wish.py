@@ -8,9 +8,6 @@ import tensorflow as tf
 
 from physgrad_tf import simulators, updates
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("wish")
-
 N_POSITIONS = 60
 PARTS = np.linspace(0.0, 1.0, 41)
 TICKS = ("GD: η JᵀΔy", "IG: J⁻¹Δy", "PG: P⁻¹(y + Δy) − x")

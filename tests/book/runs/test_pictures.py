@@ -12,9 +12,6 @@ from PIL import Image
 from book.runs.pictures import shrink, shrink_pictures
 from physgrad_tf import plotting
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("pictures")
-
 
 @pytest.fixture(scope="module")
 def figure() -> bytes:

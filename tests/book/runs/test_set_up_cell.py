@@ -13,9 +13,6 @@ import pytest
 from book import address
 from book.runs import set_up
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("set_up_cell")
-
 ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = sorted((ROOT / "chapters").rglob("*.ipynb"))
 

@@ -18,9 +18,6 @@ from book.runs.margins import margins_of
 from book.runs.settings import BASE, SETTINGS, ClaimRun, NoEffect, Record, Run, Setting
 from book.toc import ROOT, notebooks
 
-# What is computed once is computed on one worker.
-pytestmark = pytest.mark.xdist_group("settings")
-
 RUN = Run(
     date="2026-11-25",
     seconds=1.0,
