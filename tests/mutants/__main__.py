@@ -2,24 +2,33 @@
 
     python -m tests.mutants [WORDS OF A FILE OR A FAULT]
 
-First the tests that speak of the file, then all. A fault that passes them all survives and is named at the end.
+First the test that noticed the fault last time, then those that speak of the file, then all. A fault that passes them
+all survives and is named at the end. `record.json` keeps what came out: a run that was broken off goes on, and one on
+another package or other tests plants every fault anew.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import pytest
 import yaml
+
+from book.runs.settings import package_digest
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 2
 FAULTS = Path(__file__).with_name("faults.yml")
+RECORD = Path(__file__).with_name("record.json")
 #: Tests to begin with, by the start of the file's name.
 NEAR = {
     "simulators/oscillator": "test_simulators test_options",
@@ -64,8 +73,45 @@ def read() -> list[dict[str, str]]:
     return faults
 
 
-def survives(fault: dict[str, str]) -> bool:
-    """Whether all tests of the package pass with the fault."""
+@dataclass
+class Record:
+    """What came out.
+
+    Attributes:
+        digest: of the package and its tests as they were.
+        noticed_by: the test that noticed a fault, empty where none did.
+        before: the same, of an earlier package or earlier tests: where to look first.
+    """
+
+    digest: str
+    noticed_by: dict[str, str] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)
+
+
+def kept() -> Record:
+    """The record for the package and the tests of now."""
+    now = package_digest()
+    if not RECORD.exists():
+        return Record(now)
+    stored = Record(**json.loads(RECORD.read_text(encoding="utf-8")))
+    return stored if stored.digest == now else Record(now, before=stored.before | stored.noticed_by)
+
+
+def keep(record: Record, faults: list[dict[str, str]]) -> None:
+    """Store what came out, in the order of `faults`; what was tried again is no longer needed from before."""
+    names = [name_of(fault) for fault in faults]
+    record.noticed_by = {name: record.noticed_by[name] for name in names if name in record.noticed_by}
+    record.before = {name: test for name, test in record.before.items() if name in set(names) - set(record.noticed_by)}
+    RECORD.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def name_of(fault: dict[str, str]) -> str:
+    """The fault in one line."""
+    return f"{fault['file']}: {fault['old']!r} → {fault['new']!r}"
+
+
+def noticed(fault: dict[str, str], before: str = "") -> str:
+    """The test that fails with the fault, `before` and the nearest ones tried first; empty if all tests pass."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("physgrad_tf", "tests", "pyproject.toml"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -74,13 +120,24 @@ def survives(fault: dict[str, str]) -> bool:
         path.write_text(path.read_text(encoding="utf-8").replace(fault["old"], fault["new"]), encoding="utf-8")
         near = next(tests for start, tests in NEAR.items() if fault["file"].startswith(start))
         near = [f"tests/package/{name.format(path.stem)}.py" for name in near.split()]
-        return all(passes(folder, tests) for tests in (near, ["tests/package"]))
+        tries = [[before]] if before else []
+        return next(filter(None, (first_failure(folder, tests) for tests in [*tries, near, ["tests/package"]])), "")
 
 
-def passes(folder: str, tests: list[str]) -> bool:
-    """Whether these tests pass; the first failure ends the run."""
+def first_failure(folder: str, tests: list[str]) -> str:
+    """The first of these tests that fails, where the run ends; empty if all pass, or if there is no such test any more.
+
+    Raises:
+        RuntimeError: if pytest ended otherwise, for instance out of memory.
+    """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True).returncode == 0
+    run = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    if run.returncode in (pytest.ExitCode.OK, pytest.ExitCode.USAGE_ERROR):
+        return ""
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", run.stdout, re.MULTILINE)
+    if not failed:
+        raise RuntimeError(f"pytest must end with a verdict, came to {run.returncode}:\n{run.stdout}{run.stderr}")
+    return failed.group(1)
 
 
 def environment(folder: str) -> dict[str, str]:
@@ -90,20 +147,23 @@ def environment(folder: str) -> dict[str, str]:
 
 def main(words: list[str]) -> int:
     """Plant the faults that hold all `words`, and return how many survive without a reason."""
-    faults = [fault for fault in read() if all(word in str(fault) for word in words)]
-    survivors = []
+    every = read()
+    faults = [fault for fault in every if all(word in str(fault) for word in words)]
+    record = kept()
+    todo = [fault for fault in faults if name_of(fault) not in record.noticed_by]
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        running = {pool.submit(survives, fault): fault for fault in faults}
-        for number, done in enumerate(concurrent.futures.as_completed(running), start=1):
-            fault = running[done]
-            verdict = "SURVIVES" if done.result() else "noticed"
-            print(
-                f"[{number}/{len(faults)}] {verdict}: {fault['file']}: {fault['old']!r} → {fault['new']!r}", flush=True
-            )
-            if done.result():
-                survivors.append(fault)
+        running = {pool.submit(noticed, fault, record.before.get(name_of(fault), "")): fault for fault in todo}
+        try:
+            for number, done in enumerate(concurrent.futures.as_completed(running), start=1):
+                name = name_of(running[done])
+                record.noticed_by[name] = done.result()
+                keep(record, every)
+                print(f"[{number}/{len(todo)}] {name}: {record.noticed_by[name] or 'SURVIVES'}", flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    survivors = [fault for fault in faults if not record.noticed_by[name_of(fault)]]
     for fault in survivors:
-        print(f"{fault['file']}: {fault['old']!r} → {fault['new']!r}: {fault.get('equivalent', 'NO TEST NOTICES IT')}")
+        print(f"{name_of(fault)}: {fault.get('equivalent', 'NO TEST NOTICES IT')}")
     print(f"{len(faults)} faults, {len(survivors)} survive.")
     return sum("equivalent" not in fault for fault in survivors)
 
