@@ -24,6 +24,8 @@ class SamplesDependent(ValueError):
 
 def floating(name: str, value: Any) -> tf.Tensor:
     """Return `value` as a float32 or float64 tensor, or raise `TypeError`."""
+    if value is None:
+        raise TypeError(f"{name} must be float32 or float64, got None.")
     tensor = tf.convert_to_tensor(value)
     if tensor.dtype not in (tf.float32, tf.float64):
         raise TypeError(f"{name} must be float32 or float64, got {tensor.dtype.name}.")
@@ -76,7 +78,9 @@ def tensor_from(name: str, values: Any, points: tf.Tensor) -> tf.Tensor:
 
 
 def like(name: str, value: Any, reference: tf.Tensor, reference_name: str) -> tf.Tensor:
-    """Return `value` as a tensor of the shape and dtype of `reference`; a number is broadcast."""
+    """Return `value` as a tensor of the shape and dtype of `reference`; a number is broadcast, a list converted."""
+    if isinstance(value, (list, tuple)):
+        value = tf.convert_to_tensor(value, reference.dtype)
     if isinstance(value, numbers.Real):
         return tf.fill(tf.shape(reference), tf.constant(real(name, value), reference.dtype))
     tensor = floating(name, value)

@@ -14,6 +14,7 @@ from physgrad_tf.comparison.method import Method
 from physgrad_tf.comparison.progress import Progress
 from physgrad_tf.comparison.result import Comparison, Runs
 from physgrad_tf.comparison.training import Trainer
+from physgrad_tf.training.physics_model import holds_solution
 
 
 def compare(
@@ -57,7 +58,7 @@ def compare(
         All that was measured; it prints as a table and draws itself.
 
     Raises:
-        TypeError: if a method is no `Method`, a function none, or a number of the wrong kind.
+        TypeError: if a method is no `Method`, a function none, a number of the wrong kind, or data are no pair.
         ValueError: if there is no method or no seed, a seed both tunes and counts, a number of steps is no multiple of
             `n_records`, a batch is larger than the data, inputs and goals differ in number, what a model predicts has
             another shape than the goals, or a baseline has the name of a method.
@@ -172,6 +173,8 @@ def build(network: keras.Model, inputs: Any) -> None:
 def half_squared_error(held_out: tuple[Any, Any]) -> Callable[[keras.Model], float]:
     """The mean over the samples of ½|y − y*|²."""
     inputs, goals = held_out
+    if holds_solution(goals):  # as in training, with x* beside y*
+        goals = goals["y"]
     goals = [np.asarray(goal, np.float64) for goal in keras.tree.flatten(goals)]
 
     def measure(model: keras.Model) -> float:
@@ -186,7 +189,9 @@ def half_squared_error(held_out: tuple[Any, Any]) -> Callable[[keras.Model], flo
 
 
 def n_samples(name: str, data: tuple[Any, Any]) -> int:
-    """How many samples there are, or `ValueError` where inputs and goals differ."""
+    """How many samples there are, or `ValueError` where inputs and goals differ, `TypeError` where it is no pair."""
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise TypeError(f"{name} must be a pair of arrays, inputs and goals, got {type(data).__name__}.")
     lengths = {len(array) for array in keras.tree.flatten(data)}
     if len(lengths) != 1:
         raise ValueError(f"{name} must hold as many inputs as goals, got {sorted(lengths)} samples.")

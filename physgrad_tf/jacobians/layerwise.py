@@ -41,7 +41,7 @@ def layer_parts(network: keras.Layer, outputs: Callable[[Any], tf.Tensor], input
     if not places:
         raise ValueError("network must have trainable weights, got none.")
     if in_training:  # it has run at all
-        refuse_dependent(network, inputs, any(in_training))
+        refuse_dependent(network, inputs, any(in_training), outputs)
     copies = keras.tree.map_structure(lambda tensor: tf.repeat(tensor, n_out, axis=0), inputs)
     weights = network.trainable_variables
     with tf.GradientTape(watch_accessed_variables=False) as tape, tapped(network, tape) as calls:

@@ -15,6 +15,7 @@ from physgrad_tf.jacobians.kind import Kind, fitting_kind
 from physgrad_tf.jacobians.layerwise import layer_parts, layer_parts_in_chunks
 from physgrad_tf.jacobians.parts import Blocks, Part, gram_of_blocks
 from physgrad_tf.jacobians.products import products_of
+from physgrad_tf.jacobians.samples import OneByOne
 from physgrad_tf.jacobians.weights import flatten_weights
 
 #: How many entries of J `StackedJacobian.weight_gram` forms at a time, unless one sample has more.
@@ -143,12 +144,13 @@ class StackedJacobian:
 
         Raises:
             TypeError: if `network` is not a Keras layer, `outputs` is not a function, or y is not floating.
-            ValueError: if y is not [batch, n_out] with a static n_out; if a layer mixes samples (BatchNormalization in
-                training), draws random numbers, has no batch axis or runs inside a compiled loop; if y depends on none
-                of the weights.
+            ValueError: if y is not [batch, n_out] with a static n_out; if a layer or `outputs` mixes samples
+                (BatchNormalization in training), draws random numbers, has no batch axis or runs inside a compiled
+                loop; if y depends on none of the weights.
 
         Warns:
-            UserWarning: if the network cannot be asked about random inputs, and only its layers tell the second.
+            UserWarning: if network or `outputs` cannot be asked about random inputs, and only the layers tell the
+                second.
         """
         if samples_at_once is None:
             parts = layer_parts(network, outputs, inputs)
@@ -190,7 +192,7 @@ class StackedJacobian:
     ) -> StackedJacobian:
         """Compute the kind that fits the network; its `kind` tells which.
 
-        That is "reverse" if the network draws random numbers or mixes samples in training; "kernel" if most weights
+        That is "reverse" if network or physics draw random numbers or mix samples in training; "kernel" if most weights
         belong to Dense layers and plain convolutions and there are more weights than rows; "layerwise" otherwise.
 
         Args:
@@ -208,10 +210,11 @@ class StackedJacobian:
         """
         if not isinstance(network, keras.Layer):
             raise TypeError(f"network must be a Keras model or layer, got {type(network).__name__}.")
-        kind = fitting_kind(network, inputs)
+        validation.function("outputs", outputs)
+        kind = fitting_kind(network, inputs, outputs)
         if kind == "reverse":
             return cls.reverse(lambda: outputs(inputs), network.trainable_variables)
-        found = cls.layerwise(network, outputs, inputs, samples_at_once)
+        found = cls.layerwise(network, OneByOne(outputs), inputs, samples_at_once)
         wide = found.n_rows is None or found.n_rows < found.n_weights
         return dataclasses.replace(found, kind=kind if wide else "layerwise")
 

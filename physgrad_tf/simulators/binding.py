@@ -29,11 +29,33 @@ def simulator_map(simulator: Any) -> Callable[[tf.Tensor, Any], tf.Tensor]:
     Raises:
         TypeError: if it cannot be called, or asks for more than x and inputs.
     """
-    if hasattr(simulator, "simulate"):
+    if hasattr(simulator, "simulate") and not isinstance(simulator, type):
         return _bind("simulator.simulate", simulator.simulate, ("x",))
     if isinstance(simulator, keras.Layer):
         return _of_layer(simulator)
     return _bind("simulator", simulator, ("x",))
+
+
+def function_of_x(simulator: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The map x → y of a simulator, with None for the inputs if it asks for them.
+
+    Raises:
+        TypeError: as `simulator_map`.
+    """
+    simulate = simulator_map(simulator)
+    return lambda x: simulate(x, None)
+
+
+def distance_map(simulator: Any) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
+    """The map (x, y, inputs) → the error in x of every sample, [batch], of a simulator with `distance`.
+
+    Args:
+        simulator: its `distance` takes x and y*.
+
+    Raises:
+        TypeError: if it does not take x and y, and at most inputs beside these.
+    """
+    return _bind("simulator.distance", simulator.distance, ("x", "y"))
 
 
 def inverse_map(name: str, inverse: Any) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
@@ -57,6 +79,8 @@ def _of_layer(layer: keras.Layer) -> Callable[[tf.Tensor, Any], tf.Tensor]:
 def _bind(name: str, function: Any, own: tuple[str, ...]) -> Callable[..., tf.Tensor]:
     """`function` as one of its `own` arguments and the inputs."""
     validation.function(name, function)
+    if isinstance(function, type):
+        raise TypeError(f"{name} must be a function or an object, got the class {function.__name__}: make an object.")
     try:
         parameters = inspect.signature(function).parameters
     except ValueError:  # some functions that are written in C do not tell

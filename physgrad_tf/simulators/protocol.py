@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -40,7 +41,18 @@ class SavedByFields:
     """
 
     def get_config(self) -> dict[str, Any]:
-        """The fields, by name."""
+        """The fields, by name.
+
+        Raises:
+            TypeError: if one is an array or a tensor, which Keras would store and not give back.
+        """
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray) or tf.is_tensor(value):
+                raise TypeError(
+                    f"{field.name} must be a number, a text or a list of them to be saved, got {type(value).__name__}: "
+                    "keep a tuple, and make the array where it is used."
+                )
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     @classmethod

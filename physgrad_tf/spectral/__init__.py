@@ -16,7 +16,8 @@ Which singular values are kept is decided by `rcond`, relative to the largest on
 keeps the same ones. Two modes treat the others: "truncate" sets f to zero there, "clamp" takes σ·max(σ, τ)^(p−1) with
 τ = rcond·σ_max, which equals σᵖ above τ and falls to zero with σ below it. In both modes f(0) = 0 for every p.
 
-Three routes lead to V f(Σ) Uᵀ g. The SVD of a matrix is the reference. For a `StackedJacobian` it is
+Three routes lead to V f(Σ) Uᵀ g. The SVD of a matrix is the reference; not inside a function that XLA compiles, whose
+own SVD resolves about 1e-6 of the largest singular value, in float64 too. For a `StackedJacobian` it is
 Jᵀ (J Jᵀ)^((p−1)/2) g by the eigenvalues σ² of J Jᵀ in float64, or of JᵀJ if that is smaller. Squaring costs precision:
 the step's error grows like ε/rcond², so this route takes no `rcond` below `SMALLEST_GRAM_RCOND`. And a few products
 with J, or with J Jᵀ, reduce it to a small matrix in the directions that matter for g, see `golub_kahan`.

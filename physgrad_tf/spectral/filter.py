@@ -26,9 +26,11 @@ def spectral_filter(singular_values: Any, exponent: float, *, rcond: float, mode
 
     Raises:
         TypeError: if `singular_values` is not floating, or a number is not a number.
-        ValueError: if `rcond` is not in [0, 1) or `mode` is unknown.
+        ValueError: if `rcond` is not in [0, 1) or `mode` is unknown; eagerly, if a singular value is negative or NaN.
     """
     s = validation.floating("singular_values", singular_values)
+    if tf.executing_eagerly():
+        validation.above("singular_values", validation.finite("singular_values", s), 0.0, inclusive=True)
     p = validation.real("exponent", exponent)
     rcond = validation.real("rcond", rcond)
     if not 0.0 <= rcond < 1.0:

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from physgrad_tf import validation
-from physgrad_tf.simulators.binding import simulator_map
+from physgrad_tf.simulators.binding import distance_map, simulator_map
 from physgrad_tf.training import structure
 from physgrad_tf.training.precision import floatx, losses_in, precision_of, warn_of_metrics
 from physgrad_tf.training.replicas import share_of_loss, summed
@@ -30,13 +30,15 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
     saving and loading are Keras's.
 
     Inputs, x and y may be one tensor each, or lists or dictionaries of tensors. Targets are either y* or a dictionary
-    {"y": y*, "x": x*} with a known solution x*, which is used for nothing but the reported x-space error.
+    {"y": y*, "x": x*} with a known solution x*, which is used for nothing but the reported x-space error; a y that is a
+    dictionary with these names is given as {"y": y*}. y may have another dtype than x: loss and metrics have that of y,
+    the step that of the weights.
 
     `History` holds
 
     * "loss": the compiled loss of y against y*, the error in y-space;
-    * "x_error": the error in x-space, the mean of |x − x*| if x* is given, else of the simulator's
-      `distance(x, y*, inputs)` if it has one, else absent.
+    * "x_error": the error in x-space, not weighted: the mean of |x − x*| over all entries if x* is given, else that of
+      the simulator's `distance(x, y*)` or `distance(x, y*, inputs)` over the samples if it has one, else absent.
 
     Args:
         network: a Keras model or layer that maps inputs to x.
@@ -202,7 +204,16 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
     def simulate(self, x: tf.Tensor, inputs: Any) -> tf.Tensor:
         """Return y = P(x), where `inputs` is what the network was given."""
-        return self._simulate(x, self.given(x, inputs))
+        y = self._simulate(x, self.given(x, inputs))
+        for leaf in keras.tree.flatten(y):
+            if not tf.is_tensor(leaf):
+                raise TypeError(f"simulator must return tensors, got {type(leaf).__name__}.")
+            if not leaf.shape.rank:
+                raise ValueError(
+                    f"simulator must return the batch first and a known number of axes, got the shape {leaf.shape}; "
+                    "tf.ensure_shape tells what TensorFlow cannot see."
+                )
+        return y
 
     @contextlib.contextmanager
     def naming_the_simulator(self) -> Iterator[None]:
@@ -268,19 +279,26 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         if not self.built:  # the step calls the network and the physics one by one, never the model as a whole
             with tf.init_scope():  # a weight that is made inside a function has no value before the function runs
                 self.build(keras.tree.map_structure(lambda tensor: tensor.shape, inputs))
+        before = self.regularisation()
         x, y = self.update(inputs, target, sample_weight)
         if not tf.executing_eagerly():
             self.warn_of_tracing(time.monotonic() - start)
-        return self.record(inputs, x, y, target, solution, sample_weight, training=True)
+        return self.record(inputs, x, y, target, solution, sample_weight, training=True, regularisation=before)
+
+    def regularisation(self) -> tf.Tensor:
+        """The part of the loss that the regularisers of the weights make at present."""
+        terms = [weight.regularizer(weight.value) for weight in self.trainable_variables if weight.regularizer]
+        return tf.add_n(terms) if terms else tf.zeros([], self.compute_dtype)
 
     def warn_of_tracing(self, seconds: float) -> None:
         """Warn once where it took many `seconds` to turn a step into a graph, and say why."""
         if seconds > LONG_TRACING and not self._warned:
             self._warned = True
             warnings.warn(
-                f"it took {seconds:.0f} s to trace a step. A Python loop over time steps, in the physics or around the "
-                "network, is written into the graph round by round, and XLA takes longer still to compile that. "
-                "tf.while_loop keeps one round; recurrent layers are faster with unroll=True.",
+                f"it took {seconds:.0f} s to trace a step. That happens once, and takes longer on a busy machine. If "
+                "there is a Python loop over time steps, in the physics or around the network, it is written into the "
+                "graph round by round, and XLA takes longer still to compile that: tf.while_loop keeps one round. "
+                "Recurrent layers are faster with unroll=True.",
                 stacklevel=2,
             )
 
@@ -300,6 +318,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         solution: tf.Tensor | None,
         sample_weight: Any,
         training: bool,
+        regularisation: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Bring the metrics up to date, and return those that belong to training or to a test.
 
@@ -311,6 +330,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
             solution: x* or None.
             sample_weight: weights [batch] or None.
             training: whether the metrics of training alone belong to the answer.
+            regularisation: as it was when y came out; None is as it is.
 
         Returns:
             The present value of every metric, by name.
@@ -319,6 +339,8 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         loss = self.compute_loss(inputs, target, y, sample_weight, training=training)
         share = share_of_loss(self.loss, target, sample_weight)
         loss = loss if share is None else summed(loss * tf.cast(share, loss.dtype))
+        if regularisation is not None:  # the weights have moved since
+            loss += tf.cast(regularisation - self.regularisation(), loss.dtype)
         self._y_loss.update_state(loss, sample_weight=structure.n_samples(y))
         logs = {"loss": self._y_loss.result()}
         error = self.x_error(inputs, x, target, solution)
@@ -343,12 +365,14 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         It is weighted by `sample_weight`; `x` and `training` are not used, as in Keras. On several devices it is that
         of one of them, a mean being divided by their number.
         """
-        y, sample_weight = of_y(y, sample_weight)  # whole targets come when Keras builds
+        if not is_like(y, y_pred):
+            y, sample_weight = of_y(y, sample_weight)  # whole targets come when Keras builds
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
         """The compiled metrics of y* (here `y`) and y (here `y_pred`), weighted by `sample_weight`, by name."""
-        y, sample_weight = of_y(y, sample_weight)
+        if not is_like(y, y_pred):
+            y, sample_weight = of_y(y, sample_weight)
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in ("loss", "x_error")}
 
@@ -371,7 +395,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
             difference = keras.tree.map_structure(tf.subtract, x, structure.like('targets["x"]', solution, x, "x"))
             return tf.reduce_mean(tf.abs(structure.columns(difference)), axis=1)
         if hasattr(self.simulator, "distance"):
-            return self.simulator.distance(x, self.given(x, target), self.given(x, inputs))
+            return distance_map(self.simulator)(x, self.given(x, target), self.given(x, inputs))
         return None
 
     def like_output(self, target: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -380,7 +404,15 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         Raises:
             ValueError: if the shapes differ.
         """
-        return structure.like("targets", target, y, "the simulator's output")
+        try:
+            return structure.like("targets", target, y, "the simulator's output")
+        except ValueError as error:
+            if isinstance(y, dict) and set(y) <= {"x", "y"}:
+                raise ValueError(
+                    f'{error} A dictionary of "y", or of "y" and "x", holds y* and a known x*. Where y itself has '
+                    'these names, give {"y": y*}.'
+                ) from error
+            raise
 
     def through_xla(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function` itself, or compiled by XLA if `compile` was told so."""
@@ -397,6 +429,16 @@ def unpack(data: Any) -> tuple[Any, Any, Any, Any]:
     name = "targets" if y is targets else 'targets["y"]'
     y = keras.tree.map_structure(functools.partial(validation.floating, name), y)
     return inputs, y, targets.get("x") if holds_solution(targets) else None, sample_weight
+
+
+def is_like(y: Any, y_pred: Any) -> bool:
+    """Whether `y` is y* itself, a dictionary with the tensors of `y_pred`, whose names may be "x" and "y"."""
+    return (
+        isinstance(y, dict)
+        and isinstance(y_pred, dict)
+        and set(y) == set(y_pred)
+        and not any(isinstance(part, (dict, list, tuple)) for part in y.values())
+    )
 
 
 def holds_solution(targets: Any) -> bool:

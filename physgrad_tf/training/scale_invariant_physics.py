@@ -13,7 +13,7 @@ from physgrad_tf.simulators.binding import inverse_map
 from physgrad_tf.training.guard import stop_unless_finite
 from physgrad_tf.training.physics_model import PhysicsModel
 from physgrad_tf.training.replicas import n_replicas, summed, whole_batch_size
-from physgrad_tf.training.structure import columns, like, n_samples
+from physgrad_tf.training.structure import columns, first, like, like_columns, n_samples
 
 
 @keras.saving.register_keras_serializable("physgrad_tf")
@@ -36,7 +36,8 @@ class ScaleInvariantPhysics(PhysicsModel):
         updates_per_solve: how many updates of the network follow each call of the inverse simulator.
         inverse: maps (y, x_guess) or (y, x_guess, inputs) to an x near x_guess with P(x) = y, as `local_inverse` does,
             which None takes. Or a solver that makes such a map of any simulator: `GaussNewtonSolver`,
-            `SaddleFreeNewtonSolver`, or an object whose method `of(simulate)` returns a function of (y, x_guess).
+            `SaddleFreeNewtonSolver`, or an object whose method `of(simulate)` returns a function of (y, x_guess), both
+            [batch, n]: whatever the shapes of x and y are, a solver sees all entries of a sample in one row.
         **options: passed on to `keras.Model`.
 
     Raises:
@@ -85,7 +86,7 @@ class ScaleInvariantPhysics(PhysicsModel):
         Args:
             inputs: what the network is given.
             target: y*, of the shape of y.
-            sample_weight: weights [batch] of the proxy loss, or None.
+            sample_weight: weights [batch] of the proxy loss, or None. A sample of weight zero needs no inverse.
 
         Returns:
             x and y as they were before the update.
@@ -95,7 +96,9 @@ class ScaleInvariantPhysics(PhysicsModel):
             solve = self.through_xla(self.solve)
             x, y, x_wanted, gradients, proxy = solve(inputs, target, sample_weight, n_samples)
         parts = keras.tree.flatten(x_wanted)
-        parts = stop_unless_finite("the answer of the inverse simulator", parts, self.step_number)
+        bad = tf.where(~tf.reduce_all(tf.math.is_finite(columns(x_wanted)), axis=1))[:, 0]
+        details = ["; for these samples of the batch:", bad]
+        parts = stop_unless_finite("the answer of the inverse simulator", parts, self.step_number, details)
         x_wanted = keras.tree.pack_sequence_as(x_wanted, parts)
         with tf.control_dependencies(parts):  # nothing is updated before it is known to be finite
             self.follow(gradients, proxy, x)
@@ -134,7 +137,11 @@ class ScaleInvariantPhysics(PhysicsModel):
                 # y → y + η(y* − y)
                 towards = lambda y, target: y + self.eta * (target - y)  # noqa: E731
                 y_wanted = keras.tree.map_structure(towards, y, self.like_output(target, y))
-                x_wanted = self.inverse_of(y_wanted, x, inputs)
+                if sample_weight is None:
+                    x_wanted = self.inverse_of(y_wanted, x, inputs)
+                else:  # what weighs nothing may have no inverse, and NaN times zero is not zero
+                    y_wanted = unless_zero(sample_weight, y_wanted, y)
+                    x_wanted = unless_zero(sample_weight, self.inverse_of(y_wanted, x, inputs), x)
             objective, proxy = self.proxy_loss(x, x_wanted, sample_weight, n_samples)
         return x, y, x_wanted, self.gradient_of(objective, tape), proxy
 
@@ -151,9 +158,18 @@ class ScaleInvariantPhysics(PhysicsModel):
     def _inverse_map(self) -> Callable[[tf.Tensor, tf.Tensor, Any], tf.Tensor]:
         if self.inverse is None:
             return inverse_map("simulator.local_inverse", self.simulator.local_inverse)
-        if hasattr(self.inverse, "of"):  # a solver: the inputs are the simulator's
-            return lambda y, x_guess, inputs: self.inverse.of(lambda x: self._simulate(x, inputs))(y, x_guess)
+        if hasattr(self.inverse, "of") and not isinstance(self.inverse, type):
+            return self._solved
         return inverse_map("inverse", self.inverse)
+
+    def _solved(self, y: Any, x_guess: Any, inputs: Any) -> Any:
+        """What the solver makes of `y` near `x_guess` for these `inputs`: of points [batch, n], in the dtype of y."""
+
+        def simulate(x: tf.Tensor) -> tf.Tensor:
+            return columns(self._simulate(like_columns(x, x_guess), inputs))
+
+        guess = tf.cast(columns(x_guess), first(y).dtype)
+        return like_columns(self.inverse.of(simulate)(columns(y), guess), x_guess)
 
     def differentiate_proxy(
         self, inputs: Any, x_wanted: tf.Tensor, sample_weight: Any, n_samples: tf.Tensor
@@ -195,6 +211,12 @@ class ScaleInvariantPhysics(PhysicsModel):
         """∂`objective`/∂θ, which `tape` has recorded, zero where a weight has no part in it."""
         variables = [variable.value for variable in self.trainable_variables]
         return tape.gradient(objective, variables, unconnected_gradients="zero")
+
+
+def unless_zero(sample_weight: Any, wanted: Any, present: Any) -> Any:
+    """Return what is `wanted`, and for the samples of weight zero what is there at `present`."""
+    weighs = tf.cast(tf.reshape(one_weight(sample_weight), [-1, 1]), tf.bool)
+    return like_columns(tf.where(weighs, columns(wanted), columns(present)), present)
 
 
 def one_weight(sample_weight: Any) -> tf.Tensor:

@@ -1,8 +1,8 @@
 """Inverse simulators by iteration, for simulators that have none of their own.
 
 `solver.of(simulate)` is a local inverse, (y, x_guess) → an x near x_guess with simulate(x) closer to y, and
-`solver(simulate, y, x_guess)` its value. Both solvers differentiate the simulator with respect to x alone, sample by
-sample; they are meant for x of few dimensions.
+`solver(simulate, y, x_guess)` its value, with or without a model. Both solvers differentiate the simulator with respect
+to x alone, sample by sample; they are meant for x of few dimensions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ class Solver(SavedByFields):
     """What makes a local inverse of a simulator."""
 
     def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
-        """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m]."""
+        """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m].
+
+        Raises:
+            TypeError: if y does not have the dtype of simulate(x), or simulate does not return that of x.
+            ValueError: if y does not have the shape of simulate(x); nothing is broadcast but a number.
+        """
         raise NotImplementedError
 
     def of(self, simulate: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
@@ -57,7 +62,8 @@ class SaddleFreeNewtonSolver(Solver):
         """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m]."""
 
         def loss(x: tf.Tensor) -> tf.Tensor:
-            return tf.reduce_sum((simulate(x) - y) ** 2, axis=1) / 2.0
+            y_now = validation.one_point_per_sample("simulate", simulate(x), x)
+            return tf.reduce_sum((y_now - validation.like("y", y, y_now, "simulate(x)")) ** 2, axis=1) / 2.0
 
         x = validation.batch_of_points("x_guess", x_guess)
         for _ in range(self.n_steps):
@@ -100,7 +106,8 @@ class GaussNewtonSolver(Solver):
 
     Attributes:
         n_steps: number of steps, at least 1.
-        rcond: relative threshold of the singular values of J, see `spectral.spectral_power`.
+        rcond: relative threshold of the singular values of J, in [0, 1), see `spectral.spectral_power`. Inside a
+            function that XLA compiles, singular values below 1e-6 of the largest are noise in float64 too.
     """
 
     n_steps: int = 1
@@ -109,12 +116,16 @@ class GaussNewtonSolver(Solver):
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         validation.count("n_steps", self.n_steps, minimum=1)
-        if validation.real("rcond", self.rcond) < 0.0:
-            raise ValueError(f"rcond must be at least 0, got {self.rcond}.")
+        if not 0.0 <= validation.real("rcond", self.rcond) < 1.0:
+            raise ValueError(f"rcond must be at least 0 and below 1, got {self.rcond}.")
 
     def __call__(self, simulate: Callable[[tf.Tensor], tf.Tensor], y: tf.Tensor, x_guess: tf.Tensor) -> tf.Tensor:
         """Return x [batch, n] after the steps from `x_guess` towards simulate(x) = y [batch, m]."""
+
+        def towards(y_now: tf.Tensor) -> tf.Tensor:
+            return validation.like("y", y, y_now, "simulate(x)") - y_now
+
         x = validation.batch_of_points("x_guess", x_guess)
         for _ in range(self.n_steps):
-            x = x + updates.gauss_newton(simulate, x, lambda y_now: y - y_now, rcond=self.rcond)
+            x = x + updates.gauss_newton(simulate, x, towards, rcond=self.rcond)
         return x

@@ -14,7 +14,7 @@ import tensorflow as tf
 from physgrad_tf import spectral, validation
 from physgrad_tf.jacobians import StackedJacobian, unflatten_weights
 from physgrad_tf.jacobians.kind import Kind, fitting_kind
-from physgrad_tf.jacobians.samples import samples_like
+from physgrad_tf.jacobians.samples import OneByOne, dependent, samples_like, why_outputs_dependent
 from physgrad_tf.jacobians.tapping import everything_below, generators
 from physgrad_tf.spectral.bidiagonal import agreeing
 from physgrad_tf.spectral.step import SMALLEST_LANCZOS_RCOND, reduced, step_by_products, step_of_reduced
@@ -103,10 +103,11 @@ class SpectralModel(PhysicsModel):
         mode: "truncate" leaves these directions out, "clamp" takes σ·max(σ, τ)^(p−1) with τ = rcond·σ_max.
         jacobian: how J is computed, "kernel", "layerwise", "reverse" or "products", see `jacobians.StackedJacobian`.
             "auto" is "products" if a sample has more than 256 outputs, unless `samples_at_once` is given; else
-            "reverse" if the network does not treat samples one by one (Dropout, BatchNormalization), "kernel" if most
-            weights belong to Dense layers and plain convolutions, and else "layerwise"; `jacobian_size` tells which.
-            Whether samples are treated one by one is told by the layers, and by two small batches of random inputs
-            when a step is traced.
+            "reverse" if network or simulator do not treat samples one by one (Dropout, BatchNormalization, a mean over
+            the batch), "kernel" if most weights belong to Dense layers and plain convolutions, and else "layerwise";
+            `jacobian_size` tells which. Whether samples are treated one by one is told by the layers, and by two small
+            batches of random inputs when a step is traced. "kernel" and "layerwise" run both on as many copies of every
+            sample as it has outputs: nothing in them may have the size of the batch built in.
         max_jacobian_bytes: a batch whose step takes more memory is refused, see `jacobian_size`; for that the making
             of J is traced once more. None asks nothing and refuses nothing.
         samples_at_once: the simulation of how many samples, n_out times each, is kept in memory at a time; None takes
@@ -168,6 +169,7 @@ class SpectralModel(PhysicsModel):
             validation.count("n_products", n_products, minimum=1)
         self._costs: dict[Any, StepCost] = {}
         self._outputs: dict[Any, int] = {}
+        self._dependence: dict[Any, str | None] = {}
         self.trust_region = trust_region
         self._by_products = False
         self._region: TrustRegion | None = None
@@ -259,7 +261,22 @@ class SpectralModel(PhysicsModel):
             return self.jacobian
         if inputs is not None and self.samples_at_once is None and self.n_outputs(inputs) > MANY_OUTPUTS:
             return "products"
-        return fitting_kind(self.network, inputs)
+        kind = fitting_kind(self.network, inputs)
+        if kind != "reverse" and inputs is not None and self._why_dependent(inputs) is not None:
+            return "reverse"
+        return kind
+
+    def _why_dependent(self, inputs: Any) -> str | None:
+        """Why the simulator does not treat samples one by one, asked once for all batches like `inputs`; else None."""
+        key = samples_like(inputs)
+        if key not in self._dependence:
+            self._dependence[key] = why_outputs_dependent(
+                self.network,
+                lambda inputs: columns(self.simulate(self.network(inputs, training=True), inputs)),
+                inputs,
+                training=True,
+            )
+        return self._dependence[key]
 
     def n_outputs(self, inputs: Any) -> int:
         """How many outputs y has for each sample of `inputs`; 0 if only a run tells."""
@@ -287,6 +304,8 @@ class SpectralModel(PhysicsModel):
         at_once, checks = self.refuse_large(kind, inputs)
         with tf.control_dependencies(checks):
             inputs = keras.tree.map_structure(tf.identity, inputs)
+        for weight in filter(tf.is_tensor, keras.tree.flatten(sample_weight)):
+            tf.debugging.assert_non_negative(tf.cast(weight, self.compute_dtype), "sample_weight must not be negative.")
         share = share_of_loss(self.loss, target, sample_weight)
         if self.trust_region and n_replicas() > 1:
             raise ValueError("trust_region works on one device: it reads the loss of a whole batch.")
@@ -454,9 +473,9 @@ class SpectralModel(PhysicsModel):
             loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
             loss = loss if share is None else loss * tf.cast(share, loss.dtype)
         leaves = tape.gradient(loss, keras.tree.flatten(y), unconnected_gradients="zero")
-        gradient = tf.reshape(columns(leaves), [-1])
+        gradient = tf.cast(tf.reshape(columns(leaves), [-1]), stacked.dtype)
         if sample_weight is not None:
-            root = tf.sqrt(one_per_output(sample_weight, y))
+            root = tf.cast(tf.sqrt(one_per_output(sample_weight, y)), stacked.dtype)
             stacked, gradient = stacked.scaled_rows(root), tf.math.divide_no_nan(gradient, root)
         return stacked, gradient, x, y
 
@@ -479,14 +498,18 @@ class SpectralModel(PhysicsModel):
                     "outputs out by sample_weight, of the shape of y or [batch]."
                 )
             found.append((x, y))
-            return columns(y)
+            # J has the dtype of the weights, whatever y has.
+            return tf.cast(columns(y), next((weight.dtype for weight in self.trainable_variables), first(y).dtype))
 
         if kind in ("reverse", "products"):
             whole = StackedJacobian.reverse if kind == "reverse" else StackedJacobian.products
             return whole(lambda: outputs(inputs), self.trainable_variables), *found[0]
         make = StackedJacobian.kernel if kind == "kernel" else StackedJacobian.layerwise
+        reason = self._why_dependent(inputs)
+        if reason is not None:
+            raise dependent(reason)
         if at_once is None:
-            stacked = make(self.network, outputs, inputs)
+            stacked = make(self.network, OneByOne(outputs), inputs)
             # `outputs` ran last on n_out copies of every sample; with x and y of the first copies, nothing but a shape
             # is needed of the run on the samples themselves, so that it is neither compiled nor executed.
             n_out = columns(found[-1][1]).shape[1]
@@ -494,7 +517,7 @@ class SpectralModel(PhysicsModel):
             return stacked, x, y
         outputs(inputs)  # for x and y: in portions the whole batch is never seen at once
         x, y = found[0]
-        return make(self.network, outputs, inputs, at_once), x, y
+        return make(self.network, OneByOne(outputs), inputs, at_once), x, y
 
     def refuse_large(self, kind: Kind, inputs: Any) -> tuple[int | None, list[tf.Operation]]:
         """Raise if a step of this `kind` for `inputs` takes too much memory, or return the check if only the run tells.

@@ -29,7 +29,7 @@ def like_columns(flat: tf.Tensor, structure: Any) -> Any:
     """The inverse of `columns`: [batch, n] cut into tensors of the shapes of `structure`."""
     leaves = keras.tree.flatten(structure)
     parts = tf.split(flat, [math.prod(leaf.shape[1:]) for leaf in leaves], axis=1)
-    shaped = [tf.reshape(part, tf.shape(leaf)) for part, leaf in zip(parts, leaves, strict=True)]
+    shaped = [tf.reshape(part, [-1, *leaf.shape[1:]]) for part, leaf in zip(parts, leaves, strict=True)]
     return keras.tree.pack_sequence_as(structure, shaped)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
 from physgrad_tf import jacobians, spectral, validation
+from physgrad_tf.simulators.binding import function_of_x
 from physgrad_tf.updates.step_in_y import StepInY, step_in_y
 
 
 def gauss_newton(
-    simulator: Callable[[tf.Tensor], tf.Tensor],
+    simulator: Any,
     x: Any,
     delta_y: StepInY,
     *,
@@ -25,7 +25,7 @@ def gauss_newton(
     Δy to first order; where it is tall, the one that comes closest.
 
     Args:
-        simulator: maps points x [batch, n] to y [batch, m].
+        simulator: maps points x [batch, n] to y [batch, m]: a function, or an object with `simulate`.
         x: points [batch, n].
         delta_y: the wanted step Δy: a tensor [batch, m], a number, or a function of y that returns either.
         rcond: relative threshold of the singular values, see `spectral.spectral_power`.
@@ -42,7 +42,7 @@ def gauss_newton(
 
 
 def half_inverse_gradient(
-    simulator: Callable[[tf.Tensor], tf.Tensor],
+    simulator: Any,
     x: Any,
     delta_y: StepInY,
     *,
@@ -52,7 +52,7 @@ def half_inverse_gradient(
     """Δx = J^(−1/2) Δy with the half-inverse of J = ∂y/∂x (Schnell, Holl and Thuerey, ICLR 2022, equation 5).
 
     Args:
-        simulator: maps points x [batch, n] to y [batch, m].
+        simulator: maps points x [batch, n] to y [batch, m]: a function, or an object with `simulate`.
         x: points [batch, n].
         delta_y: the step −η ∂L/∂y: a tensor [batch, m], a number, or a function of y that returns either.
         rcond: relative threshold of the singular values, see `spectral.spectral_power`.
@@ -69,7 +69,7 @@ def half_inverse_gradient(
 
 
 def spectral_step(
-    simulator: Callable[[tf.Tensor], tf.Tensor],
+    simulator: Any,
     x: Any,
     delta_y: StepInY,
     exponent: float,
@@ -77,7 +77,7 @@ def spectral_step(
     mode: spectral.Mode,
 ) -> tf.Tensor:
     """V f(Σ) Uᵀ Δy for the Jacobian J = U Σ Vᵀ of every sample."""
-    x = validation.batch_of_points("x", x)
-    matrix = jacobians.jacobian(simulator, x)
-    delta_y = step_in_y(delta_y, simulator(x))
+    x, simulate = validation.batch_of_points("x", x), function_of_x(simulator)
+    matrix = jacobians.jacobian(simulate, x)
+    delta_y = step_in_y(delta_y, simulate(x))
     return spectral.apply_spectral_power(matrix, delta_y, exponent, rcond=rcond, mode=mode)

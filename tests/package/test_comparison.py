@@ -48,6 +48,18 @@ def along_the_way(seed, rate, steps):
 # --- what is trained and measured -----------------------------------------------------------------------------------
 
 
+def test_goals_may_come_with_their_solution_and_data_only_in_pairs():
+    method = {"GD": whole_batch((0.1,))}
+    plain = pg.comparison.compare(method, line, DATA, HELD_OUT, **ONCE)
+    with_solution = (HELD_OUT[0], {"y": HELD_OUT[1], "x": HELD_OUT[1]})
+    found = pg.comparison.compare(method, line, DATA, with_solution, **ONCE)
+    np.testing.assert_array_equal(found["GD"].measured, plain["GD"].measured)
+    dataset = tf.data.Dataset.from_tensor_slices(DATA)
+    for data in ((dataset, HELD_OUT), (DATA, dataset)):
+        with pytest.raises(TypeError, match="must be a pair of arrays, inputs and goals, got _TensorSliceDataset"):
+            pg.comparison.compare(method, line, *data, **ONCE)
+
+
 def test_gradient_descent_on_a_parabola_has_its_closed_form():
     found = pg.comparison.compare({"GD": whole_batch((0.1, 0.3))}, line, DATA, HELD_OUT, seeds=[0, 1, 2], n_records=2)
     runs = found["GD"]

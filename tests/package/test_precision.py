@@ -1,5 +1,7 @@
 """Losses, metrics and data in the precision of the network, and what an optimizer may ask of a step."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from keras import layers
 from physgrad_tf import simulators, training
 from physgrad_tf.training import precision
 from tests.package.agreement import assert_close
+from tests.package.tracing import SIZE_UNASKED
 
 SQUARE = simulators.Square()
 MODELS = {
@@ -180,3 +183,60 @@ def test_accumulation_gathers_steps(make, data):
     moved = np.concatenate([(new - old).ravel() for old, new in zip(before, model.get_weights(), strict=True)])
     halves = [steps_of(make, keras.optimizers.SGD(0.1), part) for part in (data[:2], data[2:])]
     assert_close(moved, np.mean(halves, axis=0), rtol=1e-12)
+
+
+class InFloat64:
+    """A simulator that computes in float64, whatever it is given."""
+
+    def simulate(self, x):
+        x = tf.cast(x, tf.float64)
+        return tf.concat([x**2, tf.sin(x)], axis=1)
+
+    def local_inverse(self, y, x_guess):
+        return tf.sqrt(y[:, :2])
+
+
+UNASKED = {"rcond": 1e-3} | SIZE_UNASKED
+WITH_ANOTHER_DTYPE = {
+    "gradient": lambda *parts: training.DifferentiablePhysics(*parts),
+    "scale-invariant": lambda *parts: training.ScaleInvariantPhysics(*parts),
+    "Gauss-Newton solver": lambda *parts: training.ScaleInvariantPhysics(*parts, inverse=training.GaussNewtonSolver(2)),
+    "Newton solver": lambda *parts: training.ScaleInvariantPhysics(*parts, inverse=training.SaddleFreeNewtonSolver()),
+} | {
+    kind: functools.partial(training.SpectralModel, jacobian=kind, n_products=n, trust_region=region, **UNASKED)
+    for kind, n, region in (
+        ("kernel", None, False),
+        ("layerwise", 3, False),
+        ("reverse", None, True),
+        ("products", 4, True),
+    )
+}
+
+
+CASES = [(name, True, {}) for name in WITH_ANOTHER_DTYPE]
+CASES += [(name, False, {"run_eagerly": True}) for name in ("Gauss-Newton solver", "reverse")]
+CASES += [(name, False, {"jit_compile": True}) for name in ("Newton solver", "kernel", "products")]
+
+
+@pytest.mark.parametrize(("name", "weighted", "options"), CASES)
+def test_a_simulator_in_float64_behind_a_network_in_float32(name, weighted, options, rng):
+    """The step is that of the same physics in float32, to the precision of the weights."""
+    inputs = rng.uniform(0.5, 1.0, (7, 2)).astype("float32")
+    x = inputs + 0.5
+    y = np.concatenate([x**2, np.sin(x)], axis=1)
+    weight = np.linspace(0.0, 2.0, 7).astype("float32") if weighted else None
+
+    class InFloat32(InFloat64):
+        def simulate(self, x):
+            return tf.concat([x**2, tf.sin(x)], axis=1)
+
+    weights = []
+    for simulator in (InFloat32(), InFloat64()):
+        keras.utils.set_random_seed(1)
+        hidden = keras.layers.Dense(4, "tanh")
+        network = keras.Sequential([keras.Input((2,)), hidden, keras.layers.Dense(2, bias_initializer="ones")])
+        model = WITH_ANOTHER_DTYPE[name](network, simulator)
+        model.compile(keras.optimizers.SGD(0.1), training.HalfSquaredError(), **options)
+        model.train_on_batch(inputs, y, sample_weight=weight)
+        weights.append(np.concatenate([part.ravel() for part in model.get_weights()]))
+    np.testing.assert_allclose(weights[1], weights[0], rtol=0.0, atol=1e-5)

@@ -149,3 +149,68 @@ def test_several_losses_are_added_in_the_precision_of_the_network(data):
     expected = np.mean(np.sum((x**2 - target) ** 2, axis=1)) / 2.0 + np.mean(np.sum((1e-9 * x) ** 2, axis=1)) / 2.0
     loss = model.test_on_batch(inputs, [target, 0.0 * target], return_dict=True)["loss"]
     assert_close(loss, expected, 1e-14)
+
+
+@pytest.mark.parametrize("kind", ["gradient", "scale-invariant"])
+def test_the_loss_with_a_regulariser_is_that_before_the_update(kind, data):
+    inputs, target = data
+    model = KINDS[kind](network(layers.Dense(2, kernel_regularizer="l2")), Scaling())
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    y = model.network(inputs).numpy() ** 2
+    expected = np.mean((y - target) ** 2) + float(sum(model.losses))
+    for options in ({}, {"run_eagerly": True}):
+        fresh = KINDS[kind](keras.models.clone_model(model.network), Scaling())
+        fresh.network.set_weights(model.network.get_weights())
+        fresh.compile(keras.optimizers.SGD(0.1), "mse", **options)
+        assert_close(fresh.train_on_batch(inputs, target, return_dict=True)["loss"], expected, rtol=1e-5)
+        assert_close(
+            fresh.evaluate(inputs, target, verbose=0, return_dict=True)["loss"],
+            np.mean((fresh.network(inputs).numpy() ** 2 - target) ** 2) + float(sum(fresh.losses)),
+            rtol=1e-5,
+        )
+
+
+class Bounded:
+    """y = x², with an inverse of numbers that are not negative; the error in x needs no inputs."""
+
+    def simulate(self, x):
+        return x**2
+
+    def local_inverse(self, y, x_guess):
+        return tf.sqrt(y)
+
+    def distance(self, x, y):
+        return tf.reduce_sum(tf.abs(x - y), axis=1)
+
+
+@pytest.mark.parametrize(("inverse", "goal"), [(None, -1.0), (training.GaussNewtonSolver(), np.nan)])
+@pytest.mark.parametrize("updates", [1, 2])
+def test_a_goal_out_of_reach_counts_not_if_it_weighs_nothing(inverse, goal, updates, data):
+    inputs, target = data
+    goals = target.copy()
+    goals[3, 1] = goal
+    weights = []
+    for given in (target, goals):
+        model = training.ScaleInvariantPhysics(network(), Bounded(), updates_per_solve=updates, inverse=inverse)
+        model.compile(keras.optimizers.SGD(0.1))
+        model.train_on_batch(inputs, given, sample_weight=np.arange(7.0) != 3.0)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_goal_out_of_reach_is_named(data):
+    inputs, goals = data
+    goals[3, 1] = -1.0
+    model = training.ScaleInvariantPhysics(network(), Bounded())
+    model.compile(keras.optimizers.SGD(0.1))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"inverse simulator is not finite.*these samples .*\[3\]"):
+        model.train_on_batch(inputs, goals)
+
+
+def test_a_distance_may_leave_the_inputs_out(data):
+    inputs, target = data
+    model = training.DifferentiablePhysics(network(), Bounded())
+    model.compile()
+    found = model.evaluate(inputs, target, verbose=0, return_dict=True)["x_error"]
+    assert_close(found, np.abs(model.network(inputs) - target).sum(axis=1).mean(), rtol=1e-6)

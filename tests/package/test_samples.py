@@ -236,3 +236,60 @@ def test_the_trial_of_a_closed_loop_runs_as_in_training(rng):
     inputs = tf.constant(rng.normal(size=(4, 2)), tf.float32)
     assert samples.why_dependent(loop, inputs, training=False) is None
     assert "mixes samples" in samples.why_dependent(loop, inputs, training=True)
+
+
+def dense_network():
+    return keras.Sequential([keras.Input((3,)), layers.Dense(4, "tanh"), layers.Dense(3)])
+
+
+MIXING = {
+    "mean over the batch": lambda x: x * tf.reduce_mean(x**2),
+    "scaled by the batch": lambda x: x / tf.reduce_max(tf.abs(x)),
+    "noise": lambda x: x + tf.random.normal(tf.shape(x)),
+    "noise of a fixed seed": lambda x: x * (1.0 + 0.5 * tf.random.stateless_normal(tf.shape(x), [1, 2], dtype=x.dtype)),
+    "counted": lambda x: x * tf.cast(tf.range(tf.shape(x)[0])[:, tf.newaxis] + 1, x.dtype),
+}
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_a_simulator_that_mixes_samples_takes_the_textbook_kind_or_is_refused(name, rng):
+    inputs = rng.normal(size=(5, 3)).astype("float32")
+    network, simulate = dense_network(), MIXING[name]
+    model = training.SpectralModel(network, simulate)
+    assert model.kind(inputs) == "reverse"
+    assert StackedJacobian.auto(network, lambda x: simulate(network(x)), inputs).kind == "reverse"
+    for kind in ("kernel", "layerwise"):
+        forced = training.SpectralModel(network, simulate, jacobian=kind)
+        forced.compile(loss="mse")
+        with pytest.raises(validation.SamplesDependent, match=r"the simulator answers .* jacobian=.reverse"):
+            forced.train_on_batch(inputs, inputs)
+        with pytest.raises(validation.SamplesDependent, match="the simulator answers"):
+            getattr(StackedJacobian, kind)(network, lambda x: simulate(network(x)), inputs)
+
+
+@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}])
+@pytest.mark.usefixtures("_in_float64")
+def test_the_step_through_a_simulator_that_mixes_samples_is_that_of_the_whole_batch(options, rng):
+    """Against the SVD of the Jacobian of all outputs by all weights."""
+    inputs, network = rng.normal(size=(5, 3)), dense_network()
+    model = training.SpectralModel(network, MIXING["mean over the batch"], -1.0, rcond=1e-9)
+    model.compile(loss=training.HalfSquaredError("sum"), **options)
+    before = np.concatenate([weight.ravel() for weight in model.get_weights()])
+    with tf.GradientTape() as tape:
+        y = tf.reshape(model.simulate(network(inputs), inputs), [-1])
+    blocks = tape.jacobian(y, [weight.value for weight in network.trainable_variables])
+    J = np.concatenate([tf.reshape(block, [15, -1]) for block in blocks], axis=1)
+    expected = before - np.linalg.pinv(J, 1e-9) @ (y.numpy() - inputs.ravel())
+    model.train_on_batch(inputs, inputs)
+    found = np.concatenate([weight.ravel() for weight in model.get_weights()])
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=1e-9 * np.max(np.abs(expected)))
+
+
+def test_a_simulator_that_cannot_be_asked_warns(rng):
+    def simulate(x):
+        tf.debugging.assert_equal(tf.shape(x)[0], 5)
+        return x**2
+
+    model = training.SpectralModel(dense_network(), simulate)
+    with pytest.warns(UserWarning, match="the simulator could not be asked"):
+        assert model.kind(rng.normal(size=(5, 3)).astype("float32")) == "kernel"

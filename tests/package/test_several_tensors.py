@@ -123,3 +123,63 @@ def test_weights_count_for_every_output(kind, form):
 def test_weights_of_outputs_are_refused_where_there_is_one_for_x():
     with pytest.raises(ValueError, match="ScaleInvariantPhysics weights whole samples in x"):
         trained("scale-invariant", "dict", weighted=True)
+
+
+def named(x):
+    """Two outputs that have the names of a target and its solution."""
+    return {"x": x["u"] ** 2, "y": x["u"] * x["v"]}
+
+
+@pytest.mark.parametrize("kind", ["gradient", "half-inverse"])
+def test_outputs_may_be_called_x_and_y(kind):
+    """As Halves, whose outputs have other names; weighted, with metrics, and with a solution beside them or without."""
+    rng = np.random.default_rng(3)
+    inputs = [rng.uniform(0.5, 2.0, (6, n)).astype("float32") for n in (2, 1)]
+    u, v = rng.uniform(0.5, 2.0, (2, 6, 2)).astype("float32")
+    found = []
+    for simulator, names in ((Halves("dict"), "uv"), (named, "xy")):
+        y = dict(zip(names, (u**2, u * v), strict=True))
+        for targets in ({"y": y, "x": {"u": u, "v": v}}, {"y": y}):
+            model = MODELS[kind](network("dict"), simulator)
+            model.compile(keras.optimizers.SGD(0.05), training.HalfSquaredError(), metrics=dict.fromkeys(names, "mae"))
+            logs = model.fit(inputs, targets, epochs=2, shuffle=False, verbose=0).history
+            found.append(
+                [*logs["loss"], *logs[f"{names[0]}_mae"], *np.concatenate([w.ravel() for w in model.get_weights()])]
+            )
+    for other in found[1:]:
+        assert_close(other, found[0], rtol=1e-6)
+
+
+def test_outputs_called_x_and_y_are_asked_for_by_name():
+    model = MODELS["gradient"](network("dict"), named)
+    model.compile(loss="mse")
+    one = np.ones((6, 2), "float32")
+    with pytest.raises(ValueError, match=r'Where y itself has these names, give {"y": y\*}'):
+        model.train_on_batch([one, one[:, :1]], {"x": one, "y": one})
+
+
+class Trajectory:
+    """x is a dictionary, y a trajectory [batch, 3, 2]."""
+
+    def simulate(self, x):
+        return tf.stack([x["u"], x["u"] * x["v"], x["v"] ** 2], axis=1)
+
+
+@pytest.mark.parametrize("solver", [training.GaussNewtonSolver(2), training.SaddleFreeNewtonSolver()])
+@pytest.mark.parametrize("xla", [False, True])
+def test_a_solver_sees_any_x_and_y_in_rows(solver, xla):
+    """As with x and y laid out in rows by hand."""
+    rng = np.random.default_rng(3)
+    inputs = [rng.uniform(0.5, 2.0, (6, n)).astype("float32") for n in (2, 1)]
+    y = rng.uniform(0.5, 2.0, (6, 3, 2)).astype("float32")
+
+    def in_rows(x):
+        return tf.reshape(Trajectory().simulate({"u": x[:, :2], "v": x[:, 2:]}), [-1, 6])
+
+    weights = []
+    for form, simulator, targets in (("dict", Trajectory(), y), ("one", in_rows, y.reshape(6, 6))):
+        model = training.ScaleInvariantPhysics(network(form), simulator, inverse=solver)
+        model.compile(keras.optimizers.SGD(0.05), jit_compile=xla)
+        model.fit(inputs, targets, batch_size=4, shuffle=False, verbose=0)
+        weights.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+    np.testing.assert_allclose(weights[0], weights[1], rtol=0.0, atol=1e-6)

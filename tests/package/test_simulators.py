@@ -206,3 +206,17 @@ def test_leapfrog_keeps_area_and_energy_and_euler_does_not(x):
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@dataclasses.dataclass(frozen=True)
+class Weighted(simulators.SavedByFields):
+    """A field that is an array by mistake."""
+
+    weights: object
+
+
+def test_fields_that_keras_would_not_give_back_are_refused():
+    assert Weighted((1.0, 2.0)).get_config() == {"weights": (1.0, 2.0)}
+    for wrong in (np.ones(2), tf.ones([2])):
+        with pytest.raises(TypeError, match="weights must be a number, a text or a list of them to be saved, got"):
+            Weighted(wrong).get_config()

@@ -125,6 +125,15 @@ def test_clamping_formula():
         assert_close(f, s * np.maximum(s, 3.2) ** (exponent - 1), rtol=1e-14)
 
 
+@hypothesis.given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=9), st.floats(1e-6, 0.9))
+def test_levenbergs_filter_is_between_half_and_whole_of_the_clamped_one(sigma, rcond):
+    sigma = np.array(sigma)
+    damped = sigma / (sigma**2 + (rcond * sigma.max()) ** 2)
+    clamped = spectral.spectral_filter(sigma, -1.0, rcond=rcond, mode="clamp").numpy()
+    assert np.all(damped <= clamped * (1 + 1e-12))
+    assert np.all(damped >= clamped / 2 * (1 - 1e-12))
+
+
 def test_clamping_equals_truncation_above_the_threshold_and_is_continuous():
     s = tf.constant([1.0, 0.5, 0.1 + 1e-12, 0.1 - 1e-12], tf.float64)
     clamped = spectral.spectral_filter(s, -0.5, rcond=0.1, mode="clamp").numpy()
@@ -260,3 +269,9 @@ def test_nan_inside_a_compiled_function_stops_the_run():
     compiled = tf.function(lambda matrix: spectral.half_inverse(matrix), autograph=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="matrix must be finite"):
         compiled(tf.constant([[np.nan]], tf.float64))
+
+
+@pytest.mark.parametrize(("wrong", "message"), [(np.nan, "finite, got 1 NaN"), (-1.0, "at least 0, got -1")])
+def test_singular_values_are_not_negative(wrong, message):
+    with pytest.raises(ValueError, match=f"singular_values must be {message}"):
+        spectral.spectral_filter([3.0, wrong], -1.0, rcond=1e-3)

@@ -12,6 +12,7 @@ from physgrad_tf import simulators, training
 from physgrad_tf.jacobians import StackedJacobian, flatten_weights
 from physgrad_tf.training import spectral_model
 from tests.package.agreement import assert_close
+from tests.package.tracing import SIZE_UNASKED
 
 SQUARE = simulators.Square()
 N_WEIGHTS = 2 * 8 + 8 + 8 * 2 + 2
@@ -518,7 +519,7 @@ def test_an_operation_whose_second_derivative_is_missing_is_told(xla, rng):
     again = layers.UpSampling2D(2, interpolation="bilinear")(coarse)
     inner = keras.Model(fine, layers.Conv2D(1, 3, padding="same")(layers.Concatenate()([fine, again])))
     fields = [rng.normal(size=(2, 4, 4, 1)).astype("float32") for _ in range(2)]
-    model = new_model(inner, simulator=lambda x: x, jacobian="products")
+    model = new_model(inner, simulator=lambda x: x, jacobian="products", n_products=4, **SIZE_UNASKED)
     model.compile(jit_compile=xla)
     before = weights_of(model)
     with pytest.raises(tf.errors.InvalidArgumentError, match="Jv and Jᵀu belong to different matrices"):
@@ -563,7 +564,7 @@ def test_recurrent_layers_under_xla(rng):
     def trained(unroll, xla, jacobian="auto"):
         keras.utils.set_random_seed(1)
         inner = keras.Sequential([keras.Input((3, 2)), layers.GRU(2, unroll=unroll), layers.Dense(2)])
-        model = new_model(inner, lambda x: 2.0 * x, jacobian=jacobian)
+        model = new_model(inner, lambda x: 2.0 * x, jacobian=jacobian, **SIZE_UNASKED)
         model.compile(jit_compile=xla)
         model.train_on_batch(x, x[:, 0])
         return np.concatenate([weight.ravel() for weight in model.get_weights()])

@@ -480,7 +480,14 @@ def test_solvers_are_saved_by_keras(solver):
             "updates_per_solve must be at least 1",
         ),
         (lambda: training.SaddleFreeNewtonSolver(limit=0.0), ValueError, "limit must be positive"),
-        (lambda: training.GaussNewtonSolver(rcond=-1.0), ValueError, "rcond must be at least 0"),
+        (lambda: training.GaussNewtonSolver(rcond=-1.0), ValueError, "rcond must be at least 0 and below 1"),
+        (lambda: training.GaussNewtonSolver(rcond=1.0), ValueError, "rcond must be at least 0 and below 1"),
+        (
+            lambda: training.ScaleInvariantPhysics(network(), doubled, inverse=training.GaussNewtonSolver),
+            TypeError,
+            "inverse must be a function or an object, got the class GaussNewtonSolver: make an object",
+        ),
+        (lambda: training.SpectralModel(network(), simulators.Sine), TypeError, "got the class Sine: make an object"),
         (lambda: training.GaussNewtonSolver(n_steps=0), ValueError, "n_steps must be at least 1"),
     ],
 )
@@ -567,3 +574,44 @@ def test_long_tracing_is_explained_once(model, data, monkeypatch):
     with pytest.warns(UserWarning, match="s to trace a step.*tf.while_loop keeps one round"):
         model.train_on_batch(data, data)
     model.train_on_batch(data[:3], data[:3])  # another shape, another trace: no other warning, which were an error
+
+
+@pytest.mark.parametrize("solver", [training.GaussNewtonSolver(), training.SaddleFreeNewtonSolver()])
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (4, 1), (3, 3)])
+def test_solvers_broadcast_no_target(solver, shape):
+    x = tf.ones([4, 3])
+    with pytest.raises(ValueError, match=r"y must have the shape of simulate\(x\), \(4, 3\), got"):
+        solver(SQUARE, tf.ones(shape), x)
+    with pytest.raises(TypeError, match=r"y must have the dtype of simulate\(x\), float32, got float64"):
+        solver(SQUARE, tf.ones([4, 3], tf.float64), x)
+
+
+@pytest.mark.parametrize(
+    ("simulate", "error", "message"),
+    [
+        (lambda x: tf.reduce_sum(x**2), ValueError, "simulator must return the batch first and a known number of axes"),
+        (
+            lambda x: tf.numpy_function(lambda x: x, [x], tf.float32),
+            ValueError,
+            "simulator must return .* tf.ensure_shape tells what TensorFlow cannot see",
+        ),
+        (lambda x: np.ones((4, 2), "float32"), TypeError, "simulator must return tensors, got ndarray"),
+    ],
+)
+def test_what_no_simulator_returns(simulate, error, message, data):
+    for model in (
+        training.DifferentiablePhysics(network(), simulate),
+        training.ScaleInvariantPhysics(network(), simulate, inverse=lambda y, x_guess: x_guess),
+        training.SpectralModel(network(), simulate, jacobian="products"),
+    ):
+        model.compile(loss="mse")
+        with pytest.raises(error, match=message):
+            model.train_on_batch(data, data)
+
+
+def test_negative_weights_have_no_root(data):
+    for options in ({"jacobian": "kernel"}, {"jacobian": "products", "n_products": 2}):
+        model = training.SpectralModel(network(), SQUARE, **options)
+        model.compile(loss="mse")
+        with pytest.raises(tf.errors.InvalidArgumentError, match="sample_weight must not be negative"):
+            model.train_on_batch(data, data, sample_weight=np.linspace(-1.0, 1.0, len(data)))

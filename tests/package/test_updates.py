@@ -333,3 +333,28 @@ def test_singular_samples_are_named(rule, name):
         rule(x[1:2])
     with pytest.raises(tf.errors.InvalidArgumentError):
         tf.function(rule)(x)
+
+
+class Throw:
+    """A simulator as a model takes it: an object that cannot be called."""
+
+    def simulate(self, x):
+        return tf.stack([x[:, 0] * x[:, 1], x[:, 1]], axis=1)
+
+    def local_inverse(self, y, x_guess):
+        return tf.stack([y[:, 0] / y[:, 1], y[:, 1]], axis=1)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [updates.inverse_gradient, updates.gauss_newton, updates.half_inverse_gradient, updates.physical_gradient],
+)
+def test_a_simulator_may_be_what_a_model_takes(rule):
+    x = tf.constant([[1.0, 2.0], [3.0, 4.0]], tf.float64)
+    inverse = {"local_inverse": Throw().local_inverse} if rule is updates.physical_gradient else {}
+    wish = [[0.1, 0.2], [0.3, 0.4]]
+    assert_close(rule(Throw(), x, wish), rule(Throw().simulate, x, tf.constant(wish, x.dtype), **inverse), rtol=1e-14)
+    with pytest.raises(TypeError, match="simulator must be a function or an object, got the class Throw: make an"):
+        rule(Throw, x, 0.1)
+    with pytest.raises(TypeError, match="delta_y must be float32 or float64, got None"):
+        rule(Throw(), x, None)
