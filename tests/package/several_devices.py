@@ -78,7 +78,8 @@ def train(strategy, name, loss, xla, weighted, n):
     x, weights = rng.uniform(0.5, 2.0, (n, 2)), rng.uniform(0.0, 2.0, n)
     with strategy.scope():
         model = MODELS[name]()
-        model.compile(keras.optimizers.SGD(0.02, momentum=0.5), LOSSES[loss](), metrics=["mae"], jit_compile=xla)
+        metrics = [keras.metrics.MeanAbsoluteError("mae")]  # by name, it would be made while tracing: another tracing
+        model.compile(keras.optimizers.SGD(0.02, momentum=0.5), LOSSES[loss](), metrics=metrics, jit_compile=xla)
     data = (x, {"y": x**2 + 0.1, "x": x}, *([weights] if weighted else []))
     reported = (by_hand if is_of_processes(strategy) else by_keras)(strategy, model, data)
     return np.concatenate([weight.ravel() for weight in model.get_weights()]).tolist(), reported
@@ -104,7 +105,9 @@ def by_hand(strategy, model, data):
     reported = {}
     for prefix, step in (("", model.train_step), ("test ", model.test_step)):
         # As in Keras: AutoGraph would convert the step anew in every trace, which takes most of its time.
-        run = tf.function(lambda batch, step=step: strategy.run(step, args=(batch,)), autograph=False)
+        run = tf.function(
+            lambda batch, step=step: strategy.run(step, args=(batch,)), [batches.element_spec], autograph=False
+        )
         model.reset_metrics()
         for batch in batches:
             run(batch)
