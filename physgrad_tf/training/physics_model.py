@@ -203,7 +203,12 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return self.simulate(self.network(inputs, training=training), inputs)
 
     def simulate(self, x: tf.Tensor, inputs: Any) -> tf.Tensor:
-        """Return y = P(x), where `inputs` is what the network was given."""
+        """Return y = P(x), where `inputs` is what the network was given.
+
+        Raises:
+            TypeError: if the simulator returns something else than tensors.
+            ValueError: if one of them has no batch, or a number of axes that is not known.
+        """
         y = self._simulate(x, self.given(x, inputs))
         for leaf in keras.tree.flatten(y):
             if not tf.is_tensor(leaf):
