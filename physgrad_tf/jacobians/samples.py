@@ -1,8 +1,8 @@
 """Whether network and physics treat the samples of a batch one by one, told by a trial before anything relies on it.
 
 Structure does not tell it all: a layer of a reader's own may draw random numbers, compare a sample with the others, or
-have no batch axis at all; so may a simulator. So both are asked about two small batches with two copies of one sample
-in each.
+have no batch axis at all; so may a simulator. So both are asked about three small batches: with copies of one sample,
+and with each of the others beside it and without it, as one sample may be the largest wherever it is.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ TOLERANCE = 1e-4
 
 #: The verdict on a network that could not be asked, so that what follows it cannot be asked either.
 UNASKED = ""
-#: The samples of the two batches.
-ROWS = ([0, 0, 1], [0, 0, 2, 3])
+#: The samples of the batches.
+ROWS = ([0, 0, 1], [0, 0, 2, 3], [1, 2])
 
 _verdicts: weakref.WeakKeyDictionary[keras.Layer, dict[Any, str | None]] = weakref.WeakKeyDictionary()
 
@@ -117,13 +117,16 @@ def why_outputs_dependent(
     if _verdict(network, inputs, training) is not None:
         return None
 
+    def traced(batch: Any) -> tf.Tensor:  # not called as a tf.function: TensorFlow would warn of the second shape
+        return tf.function(outputs, autograph=False).get_concrete_function(batch)(batch)
+
     def answers_of(run: Callable[[Any], tf.Tensor]) -> list[list[np.ndarray]]:
         with tf.init_scope(), keras.StatelessScope():
             return [[keras.ops.convert_to_numpy(run(batch))] for batch in _batches(inputs)]
 
     try:
         try:
-            answers = answers_of(tf.function(outputs, autograph=False))
+            answers = answers_of(traced)
         except Exception:  # noqa: BLE001 (it may only run eagerly)
             answers = answers_of(outputs)
     except Exception as error:  # noqa: BLE001 (whatever a reader's simulator raises is said)
@@ -137,7 +140,7 @@ def why_outputs_dependent(
 
 
 def _batches(inputs: Any) -> list[Any]:
-    """Random inputs, as [s, s, t] and as [s, s, u, v]."""
+    """Random inputs in the batches of `ROWS`."""
     rng = np.random.default_rng(0)
 
     def points(leaf: Any) -> np.ndarray:
@@ -154,17 +157,17 @@ def _batches(inputs: Any) -> list[Any]:
 
 
 def _differing(who: str, answers: list[list[np.ndarray]]) -> str | None:
-    """What is wrong with the answers, tensor by tensor, to the two batches; None if nothing is."""
-    for few, more in zip(*answers, strict=True):
+    """What is wrong with the answers, tensor by tensor, to the batches of `ROWS`; None if nothing is."""
+    for few, more, others in zip(*answers, strict=True):
         if not (_equal(few[0], few[1]) and _equal(more[0], more[1])):
             return f"{who} answers two copies of one sample differently: it draws random numbers or counts the samples"
-        if not _equal(few[0], more[0]):
+        if not (_equal(few[0], more[0]) and _equal(few[2], others[0]) and _equal(more[2], others[1])):
             return f"{who} answers a sample differently in the company of others: it mixes samples"
     return None
 
 
 def _try(network: keras.Layer, inputs: Any, training: bool) -> str | None:
-    """Ask the network for both batches."""
+    """Ask the network for all batches."""
     options = {"training": training} if takes_training(network.call) else {}
     answers, heads = [], []
     states = {id(generator.state) for layer in everything_below(network) for generator in generators(layer)}
@@ -184,8 +187,8 @@ def _try(network: keras.Layer, inputs: Any, training: bool) -> str | None:
             stacklevel=2,
         )
         return UNASKED
-    for (name, few), (_, more) in zip(*heads, strict=True):
-        if few != more:
+    for (name, size), *others in zip(*heads, strict=True):
+        if any(other != size for _, other in others):
             return f"layer {name} is called on something without a batch axis: its size does not grow with the batch"
     different = _differing(f"network {network.name}", answers)
     if different is not None:

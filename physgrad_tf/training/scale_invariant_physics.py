@@ -96,9 +96,12 @@ class ScaleInvariantPhysics(PhysicsModel):
             solve = self.through_xla(self.solve)
             x, y, x_wanted, gradients, proxy = solve(inputs, target, sample_weight, n_samples)
         parts = keras.tree.flatten(x_wanted)
-        bad = tf.where(~tf.reduce_all(tf.math.is_finite(columns(x_wanted)), axis=1))[:, 0]
-        details = ["; for these samples of the batch:", bad]
-        parts = stop_unless_finite("the answer of the inverse simulator", parts, self.step_number, details)
+
+        def without_answer(x_wanted: Any = x_wanted) -> list[Any]:
+            finite = tf.reduce_all(tf.math.is_finite(columns(x_wanted)), axis=1)
+            return ["; for these samples of the batch:", tf.where(~finite)[:, 0]]
+
+        parts = stop_unless_finite("the answer of the inverse simulator", parts, self.step_number, without_answer)
         x_wanted = keras.tree.pack_sequence_as(x_wanted, parts)
         with tf.control_dependencies(parts):  # nothing is updated before it is known to be finite
             self.follow(gradients, proxy, x)

@@ -105,7 +105,7 @@ class SpectralModel(PhysicsModel):
             "auto" is "products" if a sample has more than 256 outputs, unless `samples_at_once` is given; else
             "reverse" if network or simulator do not treat samples one by one (Dropout, BatchNormalization, a mean over
             the batch), "kernel" if most weights belong to Dense layers and plain convolutions, and else "layerwise";
-            `jacobian_size` tells which. Whether samples are treated one by one is told by the layers, and by two small
+            `jacobian_size` tells which. Whether samples are treated one by one is told by the layers, and by small
             batches of random inputs when a step is traced. "kernel" and "layerwise" run both on as many copies of every
             sample as it has outputs: nothing in them may have the size of the batch built in.
         max_jacobian_bytes: a batch whose step takes more memory is refused, see `jacobian_size`; for that the making

@@ -293,3 +293,15 @@ def test_a_simulator_that_cannot_be_asked_warns(rng):
     model = training.SpectralModel(dense_network(), simulate)
     with pytest.warns(UserWarning, match="the simulator could not be asked"):
         assert model.kind(rng.normal(size=(5, 3)).astype("float32")) == "kernel"
+
+
+def test_one_sample_may_be_the_largest_wherever_it_is(rng):
+    """The first random input is nearest to itself: with it in the batch the factor is one, without it is not."""
+    first = np.random.default_rng(0).normal(size=(5, 3))[0]
+
+    def simulate(x):
+        return x * tf.exp(-tf.reduce_min(tf.reduce_sum(tf.abs(x - first.astype("float32")), axis=1)))
+
+    network = keras.Sequential([keras.Input((3,)), layers.Dense(3, kernel_initializer="identity")])
+    model = training.SpectralModel(network, simulate)
+    assert model.kind(rng.normal(size=(5, 3)).astype("float32")) == "reverse"
