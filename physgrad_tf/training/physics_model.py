@@ -279,7 +279,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update of the weights from one batch, `data` as Keras hands it over."""
-        start = time.monotonic()
+        start = time.thread_time()  # waiting for a busy machine does not count
         inputs, target, solution, sample_weight = unpack(data)
         if not self.built:  # the step calls the network and the physics one by one, never the model as a whole
             with tf.init_scope():  # a weight that is made inside a function has no value before the function runs
@@ -287,7 +287,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         before = self.regularisation()
         x, y = self.update(inputs, target, sample_weight)
         if not tf.executing_eagerly():
-            self.warn_of_tracing(time.monotonic() - start)
+            self.warn_of_tracing(time.thread_time() - start)
         return self.record(inputs, x, y, target, solution, sample_weight, training=True, regularisation=before)
 
     def regularisation(self) -> tf.Tensor:
@@ -296,11 +296,11 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return tf.add_n(terms) if terms else tf.zeros([], self.compute_dtype)
 
     def warn_of_tracing(self, seconds: float) -> None:
-        """Warn once where it took many `seconds` to turn a step into a graph, and say why."""
+        """Warn once where turning a step into a graph took the processor many `seconds`, and say why."""
         if seconds > LONG_TRACING and not self._warned:
             self._warned = True
             warnings.warn(
-                f"it took {seconds:.0f} s to trace a step. That happens once, and takes longer on a busy machine. If "
+                f"it took {seconds:.0f} s of the processor to trace a step, which happens once. If "
                 "there is a Python loop over time steps, in the physics or around the network, it is written into the "
                 "graph round by round, and XLA takes longer still to compile that: tf.while_loop keeps one round. "
                 "Recurrent layers are faster with unroll=True.",

@@ -571,7 +571,7 @@ def test_solvers_compile_with_a_loop_in_the_physics(solver, data):
 def test_long_tracing_is_explained_once(model, data, monkeypatch):
     monkeypatch.setattr(physics_model, "LONG_TRACING", 0.0)
     model.compile(keras.optimizers.SGD(0.01))
-    with pytest.warns(UserWarning, match="s to trace a step.*tf.while_loop keeps one round"):
+    with pytest.warns(UserWarning, match="to trace a step.*tf.while_loop keeps one round"):
         model.train_on_batch(data, data)
     model.train_on_batch(data[:3], data[:3])  # another shape, another trace: no other warning, which were an error
 
