@@ -268,7 +268,8 @@ class SpectralModel(PhysicsModel):
 
     def _why_dependent(self, inputs: Any) -> str | None:
         """Why the simulator does not treat samples one by one, asked once for all batches like `inputs`; else None."""
-        key = samples_like(inputs)
+        # With what is frozen: behind a network that mixes samples the simulator is not asked.
+        key = (samples_like(inputs), tuple(layer.trainable for layer in everything_below(self.network)))
         if key not in self._dependence:
             self._dependence[key] = why_outputs_dependent(
                 self.network,

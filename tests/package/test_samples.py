@@ -305,3 +305,17 @@ def test_one_sample_may_be_the_largest_wherever_it_is(rng):
     network = keras.Sequential([keras.Input((3,)), layers.Dense(3, kernel_initializer="identity")])
     model = training.SpectralModel(network, simulate)
     assert model.kind(rng.normal(size=(5, 3)).astype("float32")) == "reverse"
+
+
+def test_the_simulator_is_asked_once_the_network_no_longer_mixes_samples(rng):
+    """With the normalisation frozen nothing but the simulator mixes them."""
+    network = keras.Sequential([keras.Input((3,)), layers.BatchNormalization(), layers.Dense(3)])
+    inputs = rng.normal(size=(5, 3)).astype("float32")
+    model = training.SpectralModel(network, MIXING["mean over the batch"], jacobian="kernel")
+    model.compile(loss="mse")
+    with pytest.raises(validation.SamplesDependent, match="mixes the samples of a batch"):
+        model.train_on_batch(inputs, inputs)
+    network.layers[0].trainable = False
+    model.compile(loss="mse")
+    with pytest.raises(validation.SamplesDependent, match="the simulator answers"):
+        model.train_on_batch(inputs, inputs)
