@@ -189,7 +189,7 @@ const moving = (() => {
       for (const say of this.labels) say(); // what is computed may move a point
       for (const board of this.boards) board.update(); // not the axes, which take four times as long
       clearTimeout(this.waiting);
-      this.waiting = setTimeout(() => { this.words.textContent = this.say(); forget(); }, 150); // a line more moves what is below
+      this.waiting = setTimeout(() => { this.waiting = null; this.words.textContent = this.say(); }, 150);
     }
 
     start(compute, say) {
@@ -270,12 +270,13 @@ const moving = (() => {
     }
   }
 
-  // For a second the library remembers where a board was; a reader may scroll and drag at once.
+  // For a second the library remembers where a board was. Until the press a reader may scroll, and a line of words or a
+  // picture that comes late moves what is below it.
   const forget = () => {
     for (const figure of document.querySelectorAll("figure.moving-on"))
       for (const board of figure.moving?.boards ?? []) board.positionAccessLast = 0;
   };
-  addEventListener("scroll", forget, { capture: true, passive: true });
+  for (const happens of ["pointerdown", "scroll"]) addEventListener(happens, forget, { capture: true, passive: true });
   addEventListener("beforeprint", () => {
     for (const still of document.querySelectorAll("figure.moving-on img")) still.loading = "eager";
   });
