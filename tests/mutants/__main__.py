@@ -33,6 +33,7 @@ RECORD = Path(__file__).with_name("record.json")
 NEAR = {
     "simulators/oscillator": "test_simulators test_options",
     "simulators/binding": "test_binding test_training",
+    "simulators/protocol": "test_simulators test_saved_settings",
     "simulators/": "test_options test_{}",
     "jacobians/pointwise": "test_jacobians",
     "jacobians/samples": "test_samples",
@@ -44,7 +45,8 @@ NEAR = {
     "spectral/": "test_options test_spectral test_spectral_step test_spectral_derivative test_bidiagonal",
     "updates/": "test_options test_updates test_spectral_derivative",
     "training/solvers": "test_options test_training",
-    "training/spectral_model": "test_reports test_trust_region test_spectral_model test_saved_settings",
+    "training/spectral_model": "test_reports test_samples test_precision test_trust_region test_spectral_model "
+    "test_saved_settings",
     "training/rows": "test_trust_region test_spectral_model",
     "training/trust_region": "test_trust_region",
     "training/closed_loop": "test_reports test_closed_loop",
