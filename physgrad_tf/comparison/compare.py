@@ -39,6 +39,7 @@ def compare(
     there by the factor between the last two rates, up to `max_extensions` times. Rates are judged on the same held-out
     samples as the methods, with other seeds; keep samples of your own aside for a last word. A training that comes to a
     step or a value that is not finite has died: its values are infinite from there on, a result like any other.
+    `Runs.stopped_by` says what was not finite.
 
     Args:
         methods: the methods by their names.
@@ -129,6 +130,7 @@ def race(
         measured=np.array([found.measured for found in trained]),
         history=stacked([found.history for found in trained], n_records),
         stopped_at=[found.stopped_at for found in trained],
+        stopped_by=[found.stopped_by for found in trained],
         weights={seed: found.weights for seed, found in zip(seeds, trained, strict=True)},
         seconds_per_step=float(np.median(seconds)) if seconds.size else np.nan,
         model=trainer.model,

@@ -23,6 +23,8 @@ class Runs:
         measured: what is compared, [seed, record]; infinite where a training had died.
         history: what Keras logged of the batches, name → [seed, record], such as `"loss"` or `"rank"`.
         stopped_at: for every seed the number of the step at which the training died, or None.
+        stopped_by: for every seed what was not finite then, such as `"what is measured"` or `"the Jacobian or the
+            gradient of the loss in y"`, or None.
         weights: those of the network at the end, by seed.
         seconds_per_step: the median over all records; measuring is not counted. NaN if all died before the first.
         model: the model that was trained.
@@ -36,6 +38,7 @@ class Runs:
     measured: np.ndarray
     history: dict[str, np.ndarray]
     stopped_at: list[int | None]
+    stopped_by: list[str | None]
     weights: dict[int, list[np.ndarray]]
     seconds_per_step: float
     model: keras.Model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ class Training:
     measured: np.ndarray  # [record]
     history: dict[str, np.ndarray]  # what Keras logged of the batches, name → [record]
     stopped_at: int | None  # the number of the step that was not finite
+    stopped_by: str | None  # what was not finite
     weights: list[np.ndarray]  # of the network, at the end
     seconds_per_step: np.ndarray  # [records that were reached]
 
@@ -73,18 +75,22 @@ class Trainer:
         self.model.optimizer.learning_rate = rate
         records = Records(self.measure)
         steps = {"steps_per_epoch": self.method.n_steps // self.n_records, "epochs": self.n_records}
-        stopped_at = None
+        stopped_at = stopped_by = None
         try:
             self.model.fit(self.batches(seed), callbacks=[records], shuffle=False, verbose=0, **steps)
         except tf.errors.InvalidArgumentError as error:
-            if "is not finite" not in str(error):  # physgrad_tf.training.guard
+            stopped_by = what_is_not_finite(error)
+            if stopped_by is None:
                 raise
-            stopped_at = int(self.model.optimizer.iterations.numpy())
         if records.died:
+            stopped_by = "what is measured"
+        if stopped_by is not None:
             stopped_at = int(self.model.optimizer.iterations.numpy())
         history = {name: self.filled([log[name] for log in records.logs]) for name in (records.logs or [{}])[0]}
         seconds = np.array(records.seconds) / steps["steps_per_epoch"]
-        return Training(self.filled(records.measured), history, stopped_at, self.network.get_weights(), seconds)
+        return Training(
+            self.filled(records.measured), history, stopped_at, stopped_by, self.network.get_weights(), seconds
+        )
 
     def filled(self, values: list[float]) -> np.ndarray:
         """The values by record, infinite where there is none."""
@@ -96,6 +102,12 @@ class Trainer:
         samples = tf.data.Dataset.from_tensor_slices(self.data)
         shuffled = samples.shuffle(samples.cardinality(), seed=seed).repeat()
         return shuffled.batch(self.method.batch_size, drop_remainder=True)
+
+
+def what_is_not_finite(error: tf.errors.InvalidArgumentError) -> str | None:
+    """What `physgrad_tf.training.guard` found; None if the error is another one."""
+    found = re.search(r"\[(?P<what>[^\[\]]*) is not finite; ", str(error))
+    return found["what"] if found else None
 
 
 class Records(keras.callbacks.Callback):  # type: ignore[misc]

@@ -206,6 +206,7 @@ def test_a_training_that_diverges_is_a_result():
     assert runs.median == np.inf
     assert runs.n_stopped == 2
     assert all(step < 16 for step in runs.stopped_at)
+    assert runs.stopped_by == ["what is measured"] * 2
 
 
 def test_a_rate_at_which_all_die_is_not_chosen():
@@ -237,6 +238,7 @@ def test_a_training_may_die_in_its_first_step():
     method = pg.comparison.Method(overflows, (1.0,), n_steps=2, batch_size=2)
     runs = pg.comparison.compare({"HIG": method}, line, (INPUTS, INPUTS), (INPUTS, INPUTS), **ONCE)["HIG"]
     assert runs.stopped_at == [0]
+    assert runs.stopped_by == ["the Jacobian or the gradient of the loss in y"]
     assert runs.n_stopped == 1
     assert np.isinf(runs.measured).all()
     assert runs.history == {}
