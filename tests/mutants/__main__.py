@@ -45,8 +45,10 @@ NEAR = {
     "spectral/": "test_options test_spectral test_spectral_step test_spectral_derivative test_bidiagonal",
     "updates/": "test_options test_updates test_spectral_derivative",
     "training/solvers": "test_options test_training",
-    "training/spectral_model": "test_reports test_samples test_precision test_trust_region test_spectral_model "
-    "test_saved_settings",
+    "training/spectral_model": "test_saved_settings test_reports test_precision test_spectral_model test_trust_region "
+    "test_samples",
+    "training/scale_invariant_physics": "test_saved_settings test_reports test_training test_precision "
+    "test_several_tensors",
     "training/rows": "test_trust_region test_spectral_model",
     "training/trust_region": "test_trust_region",
     "training/closed_loop": "test_reports test_closed_loop",
