@@ -140,6 +140,18 @@ def test_rounding_ruins_the_raw_inverse_and_not_the_stabilised_ones(rng):
     assert errors["probabilistic"] < np.abs(heat(tf.constant(x)) - x).mean()
 
 
+@pytest.mark.parametrize("inverse", INVERSES)
+def test_float32_comes_back_rounded_once(rng, inverse):
+    """A difference of two similar fields, taken in float32, has lost what the gain then amplifies."""
+    heat = simulators.Heat(1.0, inverse=inverse, noise=1e-4)
+    guess = tf.constant(field(rng), tf.float32)
+    y = tf.cast(heat(tf.cast(guess, tf.float64)) + 1e-5 * field(rng), tf.float32)
+    exact = heat.local_inverse(tf.cast(y, tf.float64), tf.cast(guess, tf.float64)).numpy()
+    found = heat.local_inverse(y, guess).numpy()
+    assert found.dtype == np.float32
+    assert np.abs(found - exact).max() <= np.finfo(np.float32).eps * np.abs(exact).max()
+
+
 @pytest.mark.parametrize("inverse", ["cutoff", "probabilistic"])
 @pytest.mark.parametrize("nu_t", [0.0, 1.0, 40.0, 1e6])
 @pytest.mark.parametrize("noise", [1e-300, 1e-6, 1.0, 1e300])
