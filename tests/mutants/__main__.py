@@ -2,9 +2,9 @@
 
     python -m tests.mutants [WORDS OF A FILE OR A FAULT]
 
-First the test that noticed the fault last time, then those that speak of the file, then all. A fault that passes them
-all survives and is named at the end. `record.json` keeps what came out: a run that was broken off goes on, and one on
-another package or other tests plants every fault anew.
+Every fault first meets the test that noticed it last time and those that speak of its file. What passes these meets
+all tests, once every fault has been planted; what passes them all survives and is named at the end. `record.json` keeps
+what came out: a run that was broken off goes on, and one on another package or other tests plants every fault anew.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -114,18 +115,22 @@ def name_of(fault: dict[str, str]) -> str:
     return f"{fault['file']}: {fault['old']!r} → {fault['new']!r}"
 
 
-def noticed(fault: dict[str, str], before: str = "") -> str:
-    """The test that fails with the fault, `before` and the nearest ones tried first; empty if all tests pass."""
+def near(fault: dict[str, str], before: str = "") -> list[list[str]]:
+    """The test `before`, which noticed the fault last time, then those that speak of its file."""
+    names = next(tests for start, tests in NEAR.items() if fault["file"].startswith(start)).split()
+    tests = [f"tests/package/{name.format(Path(fault['file']).stem)}.py" for name in names]
+    return [[before], tests] if before else [tests]
+
+
+def noticed(fault: dict[str, str], tries: list[list[str]]) -> str:
+    """The test that fails with the fault, one set of `tries` after the other; empty if all pass."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("physgrad_tf", "tests", "pyproject.toml"):
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, Path(folder) / name)
         path = Path(folder) / "physgrad_tf" / fault["file"]
         path.write_text(path.read_text(encoding="utf-8").replace(fault["old"], fault["new"]), encoding="utf-8")
-        near = next(tests for start, tests in NEAR.items() if fault["file"].startswith(start))
-        near = [f"tests/package/{name.format(path.stem)}.py" for name in near.split()]
-        tries = [[before]] if before else []
-        return next(filter(None, (first_failure(folder, tests) for tests in [*tries, near, ["tests/package"]])), "")
+        return next(filter(None, (first_failure(folder, tests) for tests in tries)), "")
 
 
 def first_failure(folder: str, tests: list[str]) -> str:
@@ -149,22 +154,35 @@ def environment(folder: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": folder, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
+def plant(faults: list[dict[str, str]], tries: list[list[list[str]]]) -> Iterator[tuple[dict[str, str], str]]:
+    """Every fault with the test that noticed it among its `tries`, empty if none did, as they come in."""
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        running = {pool.submit(noticed, fault, its): fault for fault, its in zip(faults, tries, strict=True)}
+        try:
+            for number, done in enumerate(concurrent.futures.as_completed(running), start=1):
+                fault, test = running[done], done.result()
+                print(f"[{number}/{len(faults)}] {name_of(fault)}: {test or 'not noticed'}", flush=True)
+                yield fault, test
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def main(words: list[str]) -> int:
     """Plant the faults that hold all `words`, and return how many survive without a reason."""
     every = read()
     faults = [fault for fault in every if all(word in str(fault) for word in words)]
     record = kept()
     todo = [fault for fault in faults if name_of(fault) not in record.noticed_by]
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        running = {pool.submit(noticed, fault, record.before.get(name_of(fault), "")): fault for fault in todo}
-        try:
-            for number, done in enumerate(concurrent.futures.as_completed(running), start=1):
-                name = name_of(running[done])
-                record.noticed_by[name] = done.result()
-                keep(record, every)
-                print(f"[{number}/{len(todo)}] {name}: {record.noticed_by[name] or 'SURVIVES'}", flush=True)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    left = []
+    for fault, test in plant(todo, [near(fault, record.before.get(name_of(fault), "")) for fault in todo]):
+        if test:
+            record.noticed_by[name_of(fault)] = test
+            keep(record, every)
+        else:
+            left.append(fault)
+    for fault, test in plant(left, [[["tests/package"]]] * len(left)):
+        record.noticed_by[name_of(fault)] = test
+        keep(record, every)
     survivors = [fault for fault in faults if not record.noticed_by[name_of(fault)]]
     for fault in survivors:
         print(f"{name_of(fault)}: {fault.get('equivalent', 'NO TEST NOTICES IT')}")
