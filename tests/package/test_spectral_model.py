@@ -351,6 +351,19 @@ def test_a_simulator_that_only_runs_eagerly_is_trained_with_a_warning(data):
         model.jacobian_size(data)
 
 
+def test_where_the_gram_matrix_does_not_resolve_j_is_multiplied_out_in_float64(data):
+    """Products of float32 numbers are exact there; rounded, they would move the smallest singular values that count."""
+    model = new_model(network(), exponent=-1.0, rcond=1e-9)
+    inputs = tf.constant(data)
+    stacked = StackedJacobian.layerwise(model.network, lambda x: SQUARE(model.network(x)), inputs)
+    g = np.random.default_rng(0).normal(size=stacked.n_rows)
+    found = model.spectral_step(stacked, tf.constant(g))
+    u, s, vt = np.linalg.svd(stacked.to_dense(tf.float64).numpy(), full_matrices=False)
+    kept = s > 1e-9 * s[0]
+    assert found.rank == kept.sum()
+    assert_close(found.step, vt[kept].T @ ((u.T @ g)[kept] / s[kept]), rtol=1e-6)
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_samples_at_once_auto_keeps_below_the_limit_and_takes_the_same_step(known, data):
     """A simulator that holds a lot of every sample: a small part of the batch at a time, or all of it."""
