@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from physgrad_tf import training
-from physgrad_tf.jacobians import StackedJacobian, parts, stacked
+from physgrad_tf.jacobians import StackedJacobian, parts, stacked, tapping
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +142,13 @@ def test_equals_reverse(name, rng):
     w = rng.normal(size=len(dense))
     np.testing.assert_allclose(layerwise.transpose_matvec(w), dense.T @ w, rtol=1e-9, atol=1e-11 * size)
     assert all(layer.__dict__.get("call") is None for layer in getattr(network, "layers", [network]))
+
+
+@pytest.mark.parametrize(("options", "linear"), [({}, True), ({"groups": 2}, False)])
+def test_a_convolution_in_groups_is_replayed(options, linear):
+    """Its kernel meets a part of the channels only. (TensorFlow has no gradient of it on a CPU to compare with.)"""
+    network = sequential((5, 4, 2), layers.Conv2D(4, 2, **options))
+    assert tapping.is_linear(network.layers[0]) == linear
 
 
 def test_a_network_asked_at_every_step_of_a_loop(rng):

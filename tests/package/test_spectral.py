@@ -153,6 +153,14 @@ def test_the_default_threshold_goes_with_the_longer_side(shape):
     assert_close(spectral.pseudo_inverse(matrix[:2, :2])[1, 1], 1.0 / small)
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5)])
+def test_the_default_threshold_leaves_out_the_rounding_errors_of_float32(rng, shape):
+    m, n = shape
+    matrix = (rng.normal(size=(m, 2)) @ rng.normal(size=(2, n))).astype(np.float32)  # of rank two, and rounded
+    expected = np.linalg.pinv(matrix.astype(np.float64), rcond=max(shape) * np.finfo(np.float32).eps)
+    assert_close(spectral.pseudo_inverse(matrix), expected, rtol=1e-5)
+
+
 def test_subnormal_singular_values_count_as_zero():
     s = tf.constant([1.0, 1e-39], tf.float32)
     for mode in ("truncate", "clamp"):
