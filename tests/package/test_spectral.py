@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis.extra.numpy import arrays
 
 from physgrad_tf import spectral
+from physgrad_tf.spectral.filter import kept_spectrum
 from tests.package.agreement import assert_close
 
 SHAPES = [(5, 3), (3, 5), (4, 4), (1, 1), (1, 6), (6, 1)]
@@ -116,6 +117,15 @@ def test_one_by_one():
 def test_truncation_is_relative_and_strict():
     f = spectral.spectral_filter(tf.constant([8.0, 4.0, 2.0, 0.0], tf.float64), -1.0, rcond=0.5)
     np.testing.assert_array_equal(f, [0.125, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("rcond", [0.0, 0.25, 0.4, 0.5])
+def test_the_rank_counts_what_truncation_keeps(rcond):
+    s = tf.constant([8.0, 4.0, 2.0, 0.0], tf.float64)
+    kept = spectral.spectral_filter(s, -1.0, rcond=rcond).numpy() > 0.0
+    rank, largest, smallest = kept_spectrum(s, rcond)
+    assert rank == kept.sum() == {0.0: 3, 0.25: 2, 0.4: 2, 0.5: 1}[rcond]
+    assert (largest, smallest) == (8.0, s.numpy()[kept].min())
 
 
 def test_clamping_formula():
