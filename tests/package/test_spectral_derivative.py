@@ -112,6 +112,17 @@ def test_a_batch_in_a_graph_and_in_single_precision(rng):
     assert_close(exact[1], gradient_by_differences(value, g), rtol=1e-8)
 
 
+def test_the_spectrum_that_comes_with_a_step_has_the_derivative_u_vt(rng):
+    matrix, vector = tf.constant(rng.normal(size=(5, 4))), tf.constant(rng.normal(size=5))
+    with tf.GradientTape() as tape:
+        tape.watch(matrix)
+        found = spectral.spectral_step(matrix, vector, -0.5, rcond=1e-6)
+        value = 2.0 * found.largest + found.smallest
+    u, _, vt = np.linalg.svd(matrix, full_matrices=False)
+    expected = 2.0 * np.outer(u[:, 0], vt[0]) + np.outer(u[:, -1], vt[-1])
+    assert_close(tape.gradient(value, matrix), expected, rtol=1e-10)
+
+
 def test_a_second_derivative_is_refused():
     x = tf.constant(np.diag([2.0, 1.0]))
     with tf.GradientTape() as outer:
