@@ -106,7 +106,8 @@ class Trainer:
 
 def what_is_not_finite(error: tf.errors.InvalidArgumentError) -> str | None:
     """What `physgrad_tf.training.guard` found; None if the error is another one."""
-    found = re.search(r"\[(?P<what>[^\[\]]*) is not finite; ", str(error))
+    # In a graph the message stands in brackets, eagerly in quotation marks.
+    found = re.search(r"(?P<what>the [^\[\]']*) is not finite; the weights", str(error))
     return found["what"] if found else None
 
 

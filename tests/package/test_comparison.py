@@ -229,10 +229,11 @@ def test_a_step_that_is_not_finite_ends_one_training_only():
     assert "died" in found.table()
 
 
-def test_a_training_may_die_in_its_first_step():
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_a_training_may_die_in_its_first_step(run_eagerly):
     def overflows(network):
         model = pg.training.SpectralModel(network, lambda x: x * tf.exp(1e4 * (x + 2.0) ** 2))
-        model.compile(loss=pg.training.HalfSquaredError())
+        model.compile(loss=pg.training.HalfSquaredError(), run_eagerly=run_eagerly)
         return model
 
     method = pg.comparison.Method(overflows, (1.0,), n_steps=2, batch_size=2)
