@@ -16,7 +16,7 @@ from physgrad_tf import validation
 from physgrad_tf.simulators.binding import distance_map, simulator_map
 from physgrad_tf.training import structure
 from physgrad_tf.training.precision import floatx, losses_in, precision_of, warn_of_metrics
-from physgrad_tf.training.replicas import share_of_loss, summed
+from physgrad_tf.training.replicas import n_replicas, share_of_loss, summed
 from physgrad_tf.training.signature import signature_of
 
 #: Seconds of tracing beyond which a user is told why.
@@ -67,6 +67,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         # What is not finite must be noticed outside of XLA, so Keras must not compile the step as a whole.
         self.supports_jit = False
         self._warned = False
+        self._unmade: set[str] = set()
         self.built = network.built  # some callbacks ask before the first batch
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -90,6 +91,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         with floatx(precision):  # Keras adds its losses up in this
             super().compile(optimizer=optimizer, loss=losses_in(precision, loss), jit_compile=False, **options)
         self._xla = jit_compile is True
+        self._unmade = {"loss", "metrics"}
 
     @contextlib.contextmanager
     def in_own_precision(self, name: str) -> Iterator[None]:
@@ -372,14 +374,37 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         """
         if not is_like(y, y_pred):
             y, sample_weight = of_y(y, sample_weight)  # whole targets come when Keras builds
+        if len(keras.tree.flatten(y_pred)) > 1:  # each output has a mean of its own
+            self.make_outside("loss", super().compute_loss, x, y, y_pred, sample_weight)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
         """The compiled metrics of y* (here `y`) and y (here `y_pred`), weighted by `sample_weight`, by name."""
         if not is_like(y, y_pred):
             y, sample_weight = of_y(y, sample_weight)
+        self.make_outside("metrics", super().compute_metrics, x, y, y_pred, sample_weight)
         results = super().compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in ("loss", "x_error")}
+
+    def make_outside(self, name: str, compute: Callable[..., Any], *given: Any) -> None:
+        """Let what `compute` makes at its first call be made outside of the graph that is being traced.
+
+        A variable that is made inside costs a second tracing of the whole step. So `compute` is traced alone before, in
+        a graph that never runs. Keras does the same on several devices.
+
+        Args:
+            name: what it makes, "loss" or "metrics": once after `compile`.
+            compute: the method of Keras.
+            *given: what it will get: tensors, structures of them, or None.
+        """
+        if tf.executing_eagerly() or n_replicas() > 1 or name not in self._unmade:
+            return
+        self._unmade.remove(name)
+        specs = tf.nest.map_structure(
+            lambda tensor: tensor if tensor is None else tf.TensorSpec.from_tensor(tensor), given
+        )
+        with tf.init_scope():
+            tf.function(compute, autograph=False).get_concrete_function(*specs)
 
     def x_error(self, inputs: Any, x: tf.Tensor, target: tf.Tensor, solution: tf.Tensor | None) -> tf.Tensor | None:
         """The error in x-space of every sample, [batch], or None where nothing tells it.
@@ -452,11 +477,18 @@ def holds_solution(targets: Any) -> bool:
 
 
 def of_y(targets: Any, sample_weight: Any) -> tuple[Any, Any]:
-    """y* and its weights. Keras hands weights over once for each of the targets, x* included."""
+    """y* and its weights. Keras hands weights over once for each of the targets, x* included.
+
+    Raises:
+        TypeError: if there are several weights without the names of the targets.
+    """
     if not holds_solution(targets):
         return targets, sample_weight
+    if isinstance(sample_weight, (list, tuple)):
+        raise TypeError(
+            'sample_weight must be one tensor or a dictionary like the targets {"y": …, "x": …}, got a '
+            f"{type(sample_weight).__name__}."
+        )
     if isinstance(sample_weight, dict):
         sample_weight = sample_weight.get("y")
-    elif isinstance(sample_weight, (list, tuple)):
-        sample_weight = sample_weight[-1]  # in the order of the names
     return targets["y"], sample_weight

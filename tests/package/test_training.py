@@ -232,6 +232,16 @@ def test_compiled_metrics_and_callbacks(model, data):
     assert {"loss", "mae"} <= set(seen[0])
 
 
+def test_a_step_is_traced_once(model, data, monkeypatch):
+    """Though Keras makes the optimizer's variables, and metrics that are named or functions, at the first step."""
+    traced, update = [], type(model).update
+    monkeypatch.setattr(type(model), "update", lambda *args: traced.append("once") or update(*args))
+    model.compile(keras.optimizers.Adam(0.01), metrics=["mae"], weighted_metrics=[keras.losses.mean_squared_error])
+    history = model.fit(data, data, batch_size=20, epochs=2, verbose=0).history
+    assert traced == ["once"]
+    assert {"mae", "mean_squared_error"} <= set(history)
+
+
 def test_learning_rate_schedule(data):
     model = models()["scale-invariant"]()
     model.compile(keras.optimizers.SGD(keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.1, 0.0])))
@@ -514,6 +524,15 @@ def test_targets_are_refused(model, data, targets, error, message):
     model.compile()
     with pytest.raises(error, match=message):
         model.fit(data, targets(data), verbose=0)
+
+
+def test_several_weights_without_names_are_refused(model, data):
+    """Keras hands over one for each target, by name; in a tuple nobody knows which is which."""
+    weights = np.ones(len(data), "float32")
+    model.compile()
+    batches = tf.data.Dataset.from_tensors((data, {"y": data, "x": data}, (weights, weights)))
+    with pytest.raises(TypeError, match=r"sample_weight must be one tensor or a dictionary .*, got a tuple"):
+        model.fit(batches, shuffle=False, verbose=0)
 
 
 @pytest.mark.parametrize("options", [{}, {"jit_compile": True}, {"run_eagerly": True}])
