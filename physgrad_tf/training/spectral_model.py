@@ -139,7 +139,7 @@ class SpectralModel(PhysicsModel):
         rcond: float = 1e-6,
         mode: Literal["truncate", "clamp"] = "truncate",
         jacobian: Literal["auto", "kernel", "layerwise", "reverse", "products"] = "auto",
-        max_jacobian_bytes: int | None = 2**31,
+        max_jacobian_bytes: float | None = 2**31,
         samples_at_once: int | Literal["auto"] | None = None,
         n_products: int | None = None,
         trust_region: bool = False,
@@ -155,9 +155,9 @@ class SpectralModel(PhysicsModel):
         if jacobian not in KINDS:
             raise ValueError(f"jacobian must be one of {', '.join(KINDS)}, got {jacobian!r}.")
         self.jacobian = jacobian
-        self.max_jacobian_bytes = max_jacobian_bytes
+        self.max_jacobian_bytes: int | None = None
         if max_jacobian_bytes is not None:
-            validation.count("max_jacobian_bytes", max_jacobian_bytes, minimum=1)
+            self.max_jacobian_bytes = int(validation.positive("max_jacobian_bytes", max_jacobian_bytes))
         self.samples_at_once = samples_at_once
         if samples_at_once == "auto":
             if max_jacobian_bytes is None:

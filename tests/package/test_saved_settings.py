@@ -61,7 +61,7 @@ MOVED = {
             "rcond": 0.01,
             "mode": "clamp",
             "jacobian": "layerwise",
-            "max_jacobian_bytes": 10**6,
+            "max_jacobian_bytes": 1e6,
             "samples_at_once": 3,
         },
         {"network": dense(2, 2), "simulator": simulators.Swirl(2.0), "samples_at_once": "auto"},
