@@ -118,6 +118,23 @@ def test_nothing_from_nothing(exponent, rcond):
         assert int(found.rank) == 0
 
 
+def test_no_product_is_asked_for_once_nothing_new_comes(rng):
+    """Of rank 3, and with a part of g out of reach: one round more, in which nothing comes, of the nine allowed."""
+    matrix, g = with_spectrum([3.0, 1.0, 0.3, *[0.0] * 6], (9, 12), rng), tf.constant(rng.normal(size=9))
+    asked = []
+
+    def product(matrix):
+        def times(vector):
+            asked.append(vector)
+            return tf.linalg.matvec(matrix, vector)
+
+        return times
+
+    found = spectral.golub_kahan(product(matrix), product(matrix.T), g, 12, 9)
+    assert len(asked) == 2 * (3 + 1)
+    assert np.count_nonzero(found.diagonal) == 3
+
+
 SMALL = arrays.arrays(np.float64, (5, 7), elements=st.floats(-1.0, 1.0, width=16))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from physgrad_tf import simulators
 from physgrad_tf.simulators.binding import inverse_map, simulator_map
 
 X = tf.constant([[1.0], [2.0], [3.0]])
@@ -99,6 +100,7 @@ def test_inverses():
     [
         (simulator_map, 3.0, "simulator must be a function, got float"),
         (simulator_map, lambda: 1.0, r"simulator must be a function of x, or of x and inputs, got one of \(\)"),
+        (simulator_map, simulators.Square, "got the class Square: make an object"),
         (simulator_map, lambda x, a, b: x, r"got one of \(x, a, b\)"),
         (simulator_map, lambda x, *, k: x, r"got one of \(x, \*, k\)|got one of \(x, k\)"),
         (

@@ -183,6 +183,26 @@ class Bounded:
         return tf.reduce_sum(tf.abs(x - y), axis=1)
 
 
+def inverse_of_the_upper_half(y, x_guess):
+    """NaN for the lower half of this batch, whatever y is wanted of it."""
+    known = tf.range(tf.shape(y)[0]) < 3
+    return tf.where(known[:, tf.newaxis], tf.sqrt(y), np.nan)
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_where_nothing_weighs_the_inverse_may_fail(updates, data):
+    """Also at the outcome of the simulator itself."""
+    inputs, target = data
+    weights = []
+    for inverse in (None, inverse_of_the_upper_half):
+        model = training.ScaleInvariantPhysics(network(), Bounded(), updates_per_solve=updates, inverse=inverse)
+        model.compile(keras.optimizers.SGD(0.1))
+        model.train_on_batch(inputs, target, sample_weight=np.arange(7.0) < 3.0)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(("inverse", "goal"), [(None, -1.0), (training.GaussNewtonSolver(), np.nan)])
 @pytest.mark.parametrize("updates", [1, 2])
 def test_a_goal_out_of_reach_counts_not_if_it_weighs_nothing(inverse, goal, updates, data):

@@ -154,17 +154,21 @@ def test_without_it_a_whole_step_is_too_long(data):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loss", ["mse", training.HalfSquaredError("sum")], ids=["mse", "sum"])
-def test_on_a_linear_problem_the_linear_model_is_right(kind, loss, rng):
-    """One Gauss-Newton step ends at the least squares, however the loss is normalised; the ratio is one."""
+def test_on_a_linear_problem_the_linear_model_is_right(kind, loss, weighted, rng):
+    """One Gauss-Newton step ends at the least squares, however loss and samples are weighted; the ratio is one."""
     inputs, target = rng.normal(size=(10, 3)), rng.normal(size=(10, 2))
+    weights = rng.uniform(0.1, 3.0, 10) if weighted else np.ones(10)
     network = keras.Sequential([keras.Input((3,)), layers.Dense(2, dtype="float64")])
     model = training.SpectralModel(network, lambda x: 2.0 * x, -1.0, trust_region=True, **KINDS[kind])
     model.compile(loss=loss)
-    history = model.fit(inputs, target, epochs=1, batch_size=10, verbose=0).history
+    options = {"sample_weight": weights} if weighted else {}
+    history = model.fit(inputs, target, epochs=1, batch_size=10, verbose=0, **options).history
     assert_close(history["ratio"][0], 1.0, 1e-6)
+    root = np.sqrt(weights)[:, np.newaxis]
     design = np.column_stack([inputs, np.ones(10)])
-    best = np.linalg.lstsq(2.0 * design, target, rcond=None)[0]
+    best = np.linalg.lstsq(2.0 * root * design, root * target, rcond=None)[0]
     assert_close(model.network.layers[0].kernel, best[:3], 1e-6)
 
 
