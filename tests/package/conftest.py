@@ -1,4 +1,6 @@
-"""Fixtures of the package tests: random numbers from one fixed seed, and no warning that depends on the machine."""
+"""Fixtures of the package tests: random numbers from one fixed seed, and nothing that depends on the machine."""
+
+import gc
 
 import hypothesis
 import numpy as np
@@ -7,6 +9,13 @@ import pytest
 # The first example of a test pays for TensorFlow's tracing; a deadline per example would measure that.
 hypothesis.settings.register_profile("physgrad", deadline=None, max_examples=25, derandomize=True)
 hypothesis.settings.load_profile("physgrad")
+
+
+def pytest_collection_finish():
+    """The modules stay to the end: the collector of garbage need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture

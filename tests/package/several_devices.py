@@ -79,7 +79,9 @@ def train(strategy, name, loss, xla, weighted, n):
     with strategy.scope():
         model = MODELS[name]()
         metrics = [keras.metrics.MeanAbsoluteError("mae")]  # by name, it would be made while tracing: another tracing
-        model.compile(keras.optimizers.SGD(0.02, momentum=0.5), LOSSES[loss](), metrics=metrics, jit_compile=xla)
+        eager = strategy.num_replicas_in_sync == 1 and not xla  # what is compared with them needs no tracing
+        optimizer = keras.optimizers.SGD(0.02, momentum=0.5)
+        model.compile(optimizer, LOSSES[loss](), metrics=metrics, jit_compile=xla, run_eagerly=eager)
     data = (x, {"y": x**2 + 0.1, "x": x}, *([weights] if weighted else []))
     reported = (by_hand if is_of_processes(strategy) else by_keras)(strategy, model, data)
     return np.concatenate([weight.ravel() for weight in model.get_weights()]).tolist(), reported
