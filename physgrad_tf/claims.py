@@ -49,15 +49,15 @@ def below(value: Any, bound: Any) -> Inequality:
 
     Args:
         value: a number or an array of numbers, none negative. NaN is below nothing.
-        bound: a positive number, or an array that broadcasts with `value`.
+        bound: a number, or an array that broadcasts with `value`, none negative; nothing is below zero.
 
     Returns:
         The inequality; its margin is the smallest bound / value.
 
     Raises:
         TypeError: if a side is no number and no array of numbers.
-        ValueError: if a side is empty or negative, or all of the bound is zero: a factor needs a scale. Compare
-            magnitudes, or use a plain boolean for a sign.
+        ValueError: if a side is empty or negative: a factor needs a scale. Compare magnitudes, or use a plain boolean
+            for a sign.
     """
     return _ordered(_sides("value", value), _sides("bound", bound))
 

@@ -20,8 +20,8 @@ class Method:
             set, hence no schedule. The models of `physgrad_tf.training` are meant, any other Keras model will do.
         rates: the grid of learning rates, increasing; it is extended by the factor between its last two where the best
             one lies at its end. A single rate is taken as it is, and the table says that it was not tuned.
-        n_steps: updates of the weights in a training. Methods are compared at equal time if their numbers of steps
-            stand in the inverse ratio of what a step takes.
+        n_steps: batches in a training, of one update of the weights each, unless the model makes more. Methods are
+            compared at equal time if their numbers of steps stand in the inverse ratio of what a step takes.
         batch_size: samples per update.
 
     Raises:

@@ -22,7 +22,7 @@ class Runs:
         steps: after how many steps was measured, [record].
         measured: what is compared, [seed, record]; infinite where a training had died.
         history: what Keras logged of the batches, name → [seed, record], such as `"loss"` or `"rank"`.
-        stopped_at: for every seed the number of the step at which the training died, or None.
+        stopped_at: for every seed the number of updates of the weights at which the training died, or None.
         stopped_by: for every seed what was not finite then, such as `"what is measured"` or `"the Jacobian or the
             gradient of the loss in y"`, or None.
         weights: those of the network at the end, by seed.

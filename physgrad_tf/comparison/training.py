@@ -99,7 +99,8 @@ class Trainer:
 
     def batches(self, seed: int) -> tf.data.Dataset:
         """Batches of the data without end, shuffled anew after each pass."""
-        samples = tf.data.Dataset.from_tensor_slices(self.data)
+        # A list would become one tensor there.
+        samples = tf.data.Dataset.from_tensor_slices(keras.tree.lists_to_tuples(self.data))
         shuffled = samples.shuffle(samples.cardinality(), seed=seed).repeat()
         return shuffled.batch(self.method.batch_size, drop_remainder=True)
 

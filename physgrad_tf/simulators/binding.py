@@ -72,8 +72,16 @@ def inverse_map(name: str, inverse: Any) -> Callable[[tf.Tensor, tf.Tensor, Any]
 
 
 def _of_layer(layer: keras.Layer) -> Callable[[tf.Tensor, Any], tf.Tensor]:
-    options = {"training": False} if "training" in inspect.signature(layer.call).parameters else {}
-    return lambda x, inputs: layer(x, **options)
+    """A layer by the same rule, of the parameters that Keras does not fill by itself."""
+    signature = inspect.signature(layer.call)
+    options = {"training": False} if "training" in signature.parameters else {}
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return layer(*arguments, **named, **options)
+
+    asked = [parameter for name, parameter in signature.parameters.items() if name not in ("training", "mask")]
+    call.__signature__ = signature.replace(parameters=asked)  # type: ignore[attr-defined]
+    return _bind("simulator", call, ("x",))
 
 
 def _bind(name: str, function: Any, own: tuple[str, ...]) -> Callable[..., tf.Tensor]:

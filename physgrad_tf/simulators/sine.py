@@ -83,7 +83,8 @@ class Sine(FunctionOfX):
     def reachable(self, first: tf.Tensor) -> tf.Tensor:
         """The sine that y₁, the `first` column of y, asks for.
 
-        Beyond ±1 it is refused eagerly; in a compiled run it becomes NaN, at which the models stop.
+        Beyond ±1 it is refused eagerly; in a compiled run it becomes NaN. At that a model stops which trains by the
+        inverse; in the `distance` that others report it stands as NaN.
         """
         sine = first if self.inside else first * self.xi
         validation.above("1 − |sine of y₁|", 1.0 - tf.abs(sine), 0.0, inclusive=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -35,8 +37,8 @@ class ClosedLoop(keras.Layer):  # type: ignore[misc]
 
     Raises:
         TypeError: if `controller` is not a Keras layer, `step` cannot be called, or a number is not an integer.
-        ValueError: if a number is below 1. When called, if the inputs have fewer than n_state columns, or the
-            controller or the step returns a wrong shape.
+        ValueError: if a number is below 1, or `step` is a layer whose weights would be trained as well. When called,
+            if the inputs have fewer than n_state columns, or the controller or the step returns a wrong shape.
     """
 
     def __init__(self, controller: keras.Layer, step: Any, n_steps: int, n_state: int, **options: Any) -> None:
@@ -48,6 +50,7 @@ class ClosedLoop(keras.Layer):  # type: ignore[misc]
         self.n_steps = validation.count("n_steps", n_steps, minimum=1)
         self.n_state = validation.count("n_state", n_state, minimum=1)
         self._step = advance(step)
+        refuse_learning(step)
         self.built = controller.built
 
     def get_config(self) -> dict[str, Any]:
@@ -86,6 +89,7 @@ class ClosedLoop(keras.Layer):  # type: ignore[misc]
             control = validation.one_point_per_sample("controller", self.controller(seen, training=training), seen)
             controls.append(control)
             state = validation.like("step(state, control)", self._step(state, control), state, "state")
+        refuse_learning(self.step)  # a layer may make its weights when it is called
         return tf.concat(controls, axis=1)
 
 
@@ -97,4 +101,14 @@ def advance(step: Any) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     if hasattr(step, "step"):
         return step.step
     validation.function("step", step)
+    if isinstance(step, keras.Layer) and "training" in inspect.signature(step.call).parameters:
+        return functools.partial(step, training=False)  # the physics does not learn
     return step
+
+
+def refuse_learning(step: Any) -> None:
+    """Raise if `step` is a layer with weights that would be trained with the controller."""
+    if isinstance(step, keras.Layer) and step.trainable_variables:
+        raise ValueError(
+            f"step must not learn, got the layer {step.name} with trainable weights: set trainable = False."
+        )

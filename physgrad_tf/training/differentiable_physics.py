@@ -36,10 +36,11 @@ class DifferentiablePhysics(PhysicsModel):
         On several devices `share` makes it this one's part of the gradient, see `replicas.share_of_loss`.
 
         Raises:
-            ValueError: if no gradient of the loss arrives at x.
+            ValueError: if no gradient of the loss arrives at x, or layers add losses and XLA compiles.
         """
         with tf.GradientTape() as tape:
             x = self.network(inputs, training=True)
+            self.refuse_added_losses()
             y = self.simulate(x, inputs)
             loss = self.compute_loss(inputs, self.like_output(target, y), y, sample_weight, training=True)
             loss = loss if share is None else loss * tf.cast(share, loss.dtype)

@@ -48,7 +48,8 @@ def stack_networks(networks: Sequence[keras.Sequential]) -> keras.Sequential:
 
     Raises:
         TypeError: if a network is not a `keras.Sequential` of `keras.layers.Dense`.
-        ValueError: if there is no network, one is not built, or two differ in more than their weights.
+        ValueError: if there is no network, one is not built, two differ in more than their weights, or a layer is
+            frozen or has constraints or regularisers, which a stack would lose.
     """
     networks = list(networks)
     if not networks:
@@ -150,7 +151,7 @@ def train_stack(
     def update(inner: tf.Tensor, data: Any) -> tf.Tensor:
         with tf.GradientTape() as tape:
             values = losses(data)
-            total = tf.reduce_sum(values)  # a weight of network s feels term s alone
+            total = optimizer.scale_loss(tf.reduce_sum(values))  # a weight of network s feels term s alone
         if values.shape != (n_networks,):
             raise ValueError(f"losses must return one value per network, [{n_networks}], got {values.shape}.")
         optimizer.apply(tape.gradient(total, [variable.value for variable in variables]), variables)
@@ -184,6 +185,14 @@ def layers_of(name: str, network: Any) -> list[tuple[Any, ...]]:
         if type(layer) is not keras.layers.Dense:
             raise TypeError(
                 f"{name} must be a keras.Sequential of keras.layers.Dense, got a layer {type(layer).__name__}."
+            )
+        kept = [
+            key for key, value in layer.get_config().items() if key.endswith(("_constraint", "_regularizer")) and value
+        ]
+        if kept or not layer.trainable:
+            raise ValueError(
+                f"{name} must have layers that are trained freely: a stack takes over no "
+                f"{' and no '.join(kept) if kept else 'frozen weights'}, got them in {layer.name}."
             )
     if not network.built:
         raise ValueError(f"{name} must be built: give it a keras.Input, or call it once.")

@@ -16,7 +16,7 @@ from physgrad_tf import validation
 from physgrad_tf.simulators.binding import distance_map, simulator_map
 from physgrad_tf.training import structure
 from physgrad_tf.training.precision import floatx, losses_in, precision_of, warn_of_metrics
-from physgrad_tf.training.replicas import n_replicas, share_of_loss, summed
+from physgrad_tf.training.replicas import share_of_loss, summed
 from physgrad_tf.training.signature import signature_of
 
 #: Seconds of tracing beyond which a user is told why.
@@ -31,8 +31,8 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
 
     Inputs, x and y may be one tensor each, or lists or dictionaries of tensors. Targets are either y* or a dictionary
     {"y": y*, "x": x*} with a known solution x*, which is used for nothing but the reported x-space error; a y that is a
-    dictionary with these names is given as {"y": y*}. y may have another dtype than x: loss and metrics have that of y,
-    the step that of the weights.
+    dictionary with these names is given as {"y": y*}. y may have another dtype than x: y* takes that of y, loss and
+    metrics are computed in the precision of the network, the step in that of the weights.
 
     `History` holds
 
@@ -165,13 +165,23 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         return list({metric.name: metric for metric in super().metrics}.values())
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """The values that the last kind of step reported: over all devices and steps since the last reset."""
+        """What the kind of step reports that was traced last: over all devices and steps since the last reset."""
         results = super().get_metrics_result()
         return {name: results[name] for name in self._reported if name in results} or results
 
+    def _get_metrics_result_or_logs(self, logs: Any) -> Any:
+        """As in Keras, at the end of an epoch: of the metrics those that its last step gave in `logs`.
+
+        On several devices the values in `logs` are means over these alone. Which kind of step was *traced* last, as
+        `get_metrics_result` knows, says nothing where training and tests take turns.
+        """
+        results = super().get_metrics_result()
+        return {name: results[name] for name in logs} if isinstance(logs, dict) and set(logs) <= set(results) else logs
+
     def get_compile_config(self) -> dict[str, Any]:
-        """The arguments of `compile`, for saving."""
-        return super().get_compile_config() | {"jit_compile": self._xla}
+        """The arguments of `compile`, for saving; nothing where it was not called."""
+        config = super().get_compile_config()
+        return config and config | {"jit_compile": self._xla}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with the saved arguments in `config`."""
@@ -208,13 +218,18 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         """Return y = P(x), where `inputs` is what the network was given.
 
         Raises:
-            TypeError: if the simulator returns something else than tensors.
+            TypeError: if the simulator returns something else than tensors of float32 or float64.
             ValueError: if one of them has no batch, or a number of axes that is not known.
         """
         y = self._simulate(x, self.given(x, inputs))
         for leaf in keras.tree.flatten(y):
             if not tf.is_tensor(leaf):
                 raise TypeError(f"simulator must return tensors, got {type(leaf).__name__}.")
+            if leaf.dtype not in (tf.float32, tf.float64):
+                raise TypeError(
+                    f"simulator must return float32 or float64, got {leaf.dtype.name}; of complex numbers return real "
+                    "and imaginary parts side by side."
+                )
             if not leaf.shape.rank:
                 raise ValueError(
                     f"simulator must return the batch first and a known number of axes, got the shape {leaf.shape}; "
@@ -374,30 +389,32 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         """
         if not is_like(y, y_pred):
             y, sample_weight = of_y(y, sample_weight)  # whole targets come when Keras builds
-        if len(keras.tree.flatten(y_pred)) > 1:  # each output has a mean of its own
-            self.make_outside("loss", super().compute_loss, x, y, y_pred, sample_weight)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+        with floatx(precision_of(self.network)):  # what Keras makes at the first call stays in this
+            if len(keras.tree.flatten(y_pred)) > 1:  # each output has a mean of its own
+                self.make_outside("loss", super().compute_loss, None, y, y_pred, sample_weight)
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, tf.Tensor]:
         """The compiled metrics of y* (here `y`) and y (here `y_pred`), weighted by `sample_weight`, by name."""
         if not is_like(y, y_pred):
             y, sample_weight = of_y(y, sample_weight)
-        self.make_outside("metrics", super().compute_metrics, x, y, y_pred, sample_weight)
-        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        with floatx(precision_of(self.network)):
+            self.make_outside("metrics", super().compute_metrics, None, y, y_pred, sample_weight)
+            results = super().compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in results.items() if name not in ("loss", "x_error")}
 
     def make_outside(self, name: str, compute: Callable[..., Any], *given: Any) -> None:
         """Let what `compute` makes at its first call be made outside of the graph that is being traced.
 
         A variable that is made inside costs a second tracing of the whole step. So `compute` is traced alone before, in
-        a graph that never runs. Keras does the same on several devices.
+        a graph that never runs. Where there is a strategy of `tf.distribute`, Keras has done so.
 
         Args:
             name: what it makes, "loss" or "metrics": once after `compile`.
             compute: the method of Keras.
             *given: what it will get: tensors, structures of them, or None.
         """
-        if tf.executing_eagerly() or n_replicas() > 1 or name not in self._unmade:
+        if tf.executing_eagerly() or tf.distribute.has_strategy() or name not in self._unmade:
             return
         self._unmade.remove(name)
         specs = tf.nest.map_structure(
@@ -443,6 +460,12 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
                     'these names, give {"y": y*}.'
                 ) from error
             raise
+
+    def refuse_added_losses(self) -> None:
+        """Raise where layers add losses inside of a function that XLA compiles: outside of it they would be missing."""
+        n_regularisers = sum(variable.regularizer is not None for variable in self.trainable_variables)
+        if self._xla and len(self.losses) > n_regularisers:
+            raise ValueError("add_loss and activity regularisers are not compiled by XLA here: leave jit_compile out.")
 
     def through_xla(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return `function` itself, or compiled by XLA if `compile` was told so."""

@@ -44,7 +44,8 @@ def share_of_loss(loss: Any, target: tf.Tensor, sample_weight: tf.Tensor | None)
     Args:
         loss: the compiled loss.
         target: y* in this replica.
-        sample_weight: weights [batch, ...] in this replica, or None.
+        sample_weight: weights [batch, ...] in this replica, or None. Where each output has weights of its own, a mean
+            over these weights takes their sum for all of them.
 
     Returns:
         A number, or None on one device, where it is 1.
@@ -54,7 +55,9 @@ def share_of_loss(loss: Any, target: tf.Tensor, sample_weight: tf.Tensor | None)
     """
     if n_replicas() == 1:
         return None
-    reductions = {getattr(one, "reduction", "sum_over_batch_size") for one in keras.tree.flatten(loss)}
+    reductions = {
+        getattr(one, "reduction", "sum_over_batch_size") for one in keras.tree.flatten(loss) if one is not None
+    }
     if len(reductions) > 1:
         raise ValueError(f"the losses must have one reduction on several devices, got {sorted(map(str, reductions))}.")
     (reduction,) = reductions

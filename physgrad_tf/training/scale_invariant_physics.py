@@ -131,10 +131,11 @@ class ScaleInvariantPhysics(PhysicsModel):
             x, y and x̃ in the dtype of x, one gradient per trainable variable, and the loss.
 
         Raises:
-            ValueError: if the inverse simulator does not return the shape of x.
+            ValueError: if the inverse simulator does not return the shape of x, or layers add losses and XLA compiles.
         """
         with tf.GradientTape() as tape:
             x = self.network(inputs, training=True)
+            self.refuse_added_losses()
             with tape.stop_recording():
                 y = self.simulate(x, inputs)
                 # y → y + η(y* − y)
@@ -190,6 +191,7 @@ class ScaleInvariantPhysics(PhysicsModel):
         """
         with tf.GradientTape() as tape:
             x = self.network(inputs, training=True)
+            self.refuse_added_losses()
             objective, proxy = self.proxy_loss(x, x_wanted, sample_weight, n_samples)
         return self.gradient_of(objective, tape), proxy
 

@@ -208,7 +208,9 @@ class SpectralModel(PhysicsModel):
         }
 
     def jacobian_size(self, inputs: Any) -> JacobianSize:
-        """The size of J for a batch of inputs, and what a step takes; nothing is computed but shapes.
+        """The size of J for a batch of inputs, and what a step takes.
+
+        J is not computed. A network that is not built runs once, and the trials of "auto" take five random samples.
 
         Args:
             inputs: one batch, as the network takes it.
@@ -216,7 +218,8 @@ class SpectralModel(PhysicsModel):
         Returns:
             Rows, weights, kind, route, peak memory and operations.
         """
-        self(inputs)  # builds the network
+        if not self.network.built:
+            self(inputs)
         kind, n_samples = self.kind(inputs), len(keras.tree.flatten(inputs)[0])
         cost = self._step_cost(kind, inputs)
         n_rows, n_weights = n_samples * cost.n_out, cost.n_weights

@@ -59,7 +59,7 @@ def half_inverse_gradient(
         mode: "truncate" or "clamp", see `spectral.spectral_power`.
 
     Returns:
-        The steps Δx, [batch, n]. Their unit is mixed, half that of a gradient step and half that of an inverse one.
+        The steps Δx, [batch, n]. Their unit is mixed, the root of that of x times that of y.
 
     Raises:
         TypeError: as `jacobians.jacobian` and `spectral.apply_spectral_power`.

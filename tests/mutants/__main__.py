@@ -56,6 +56,8 @@ NEAR = {
     "training/replicas": "test_several_devices",
     "training/physics_model": "test_reports test_callbacks test_training test_precision test_several_tensors",
     "training/precision": "test_precision",
+    "training/network_stack": "test_network_stack",
+    "training/structure": "test_training test_several_tensors",
     "training/traced_cost": "test_traced_cost",
     "training/jacobian_size": "test_traced_cost test_spectral_model",
     "training/": "test_reports test_training test_precision test_several_tensors",

@@ -59,7 +59,22 @@ ALONE = {
     "a layer": keras.layers.Rescaling(2.0),
     "an operation": functools.partial(tf.add, X),
 }
+
+
+class Layer(keras.layers.Layer):
+    def call(self, x, training=False, inputs=None):
+        assert not training
+        return 2.0 * x + inputs
+
+
+class Required(keras.layers.Layer):
+    def call(self, x, start, mask=None):
+        return 2.0 * x + start
+
+
 ASKED = {
+    "a layer": Layer(),
+    "a layer that needs them": Required(),
     "two parameters": both,
     "tf.function": tf.function(both),
     "named, with a default": lambda x, k=2.0, inputs=None: k * x + inputs,

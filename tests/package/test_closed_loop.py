@@ -182,3 +182,26 @@ def test_the_scale_invariant_step_is_a_sum_over_the_time_steps(in_float64, input
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_layer_as_the_step_does_not_learn(inputs):
+    """It is refused with weights that would; frozen, it drops nothing, and the controller alone is trained."""
+
+    class Emulator(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.drop, self.dense = keras.layers.Dropout(0.5), keras.layers.Dense(2)
+
+        def call(self, state, control, training=False):
+            return self.dense(self.drop(tf.concat([state, control], axis=1), training=training))
+
+    emulator = Emulator()
+    made = training.ClosedLoop(controller(), emulator, 2, n_state=2)
+    with pytest.raises(ValueError, match=r"step must not learn, got the layer .* with trainable weights"):
+        made(inputs)
+    with pytest.raises(ValueError, match="step must not learn"):
+        training.ClosedLoop(controller(), emulator, 2, n_state=2)
+    emulator.trainable = False
+    made = training.ClosedLoop(controller(), emulator, 2, n_state=2)
+    np.testing.assert_array_equal(made(inputs, training=True), made(inputs, training=True))
+    assert len(made.trainable_variables) == 4

@@ -60,6 +60,19 @@ def test_goals_may_come_with_their_solution_and_data_only_in_pairs():
             pg.comparison.compare(method, line, *data, **ONCE)
 
 
+def test_inputs_may_be_a_list():
+    def sum_of_two():
+        a, b = keras.Input((1,)), keras.Input((1,))
+        layer = keras.layers.Dense(1, use_bias=False)
+        return keras.Model([a, b], layer(keras.layers.Add()([a, b])))
+
+    method = {"GD": whole_batch((0.1,))}
+    halves = lambda inputs, goals: ([inputs / 2, inputs / 2], goals)  # noqa: E731
+    found = pg.comparison.compare(method, sum_of_two, halves(*DATA), halves(*HELD_OUT), **ONCE)
+    plain = pg.comparison.compare(method, line, DATA, HELD_OUT, **ONCE)
+    np.testing.assert_allclose(found["GD"].measured, plain["GD"].measured, rtol=1e-5)
+
+
 def test_gradient_descent_on_a_parabola_has_its_closed_form():
     found = pg.comparison.compare({"GD": whole_batch((0.1, 0.3))}, line, DATA, HELD_OUT, seeds=[0, 1, 2], n_records=2)
     runs = found["GD"]

@@ -21,6 +21,14 @@ def mlp(seed, widths=(4, 1), activation="tanh", dtype="float64"):
     return network
 
 
+def frozen():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="first", trainable=False)])
+
+
+def bounded():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="first", kernel_constraint="non_neg")])
+
+
 def glorot(seed):
     return keras.initializers.GlorotUniform(seed=seed)
 
@@ -114,6 +122,15 @@ def test_what_batch_returns_is_held_constant(networks):
     )
     for old, new in zip(before, stack.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_scaled_loss_changes_nothing(networks):
+    ends = []
+    for scale in (None, 1024.0):
+        stack = training.stack_networks(networks)
+        train(stack, keras.optimizers.SGD(0.1, loss_scale_factor=scale), jit_compile=False)
+        ends.append(np.concatenate([weight.ravel() for weight in stack.get_weights()]))
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12)
 
 
 def test_recording_does_not_change_training(networks):
@@ -213,6 +230,8 @@ def test_a_used_optimizer_is_refused(networks):
         ([], ValueError, "networks must hold at least one network"),
         ([mlp(0), mlp(0, (5, 1))], ValueError, r"networks must all have the layers .* at position 1"),
         ([mlp(0), mlp(0, activation="relu")], ValueError, "networks must all have the layers"),
+        ([frozen()], ValueError, r"networks\[0\] must .* a stack takes over no frozen weights, got them in first"),
+        ([bounded()], ValueError, r"networks\[0\] must .* a stack takes over no kernel_constraint, got them in first"),
         ([keras.Sequential([keras.layers.Dense(1)])], ValueError, r"networks\[0\] must be built"),
         (
             [keras.layers.Dense(1)],

@@ -240,3 +240,13 @@ def test_a_simulator_in_float64_behind_a_network_in_float32(name, weighted, opti
         model.train_on_batch(inputs, y, sample_weight=weight)
         weights.append(np.concatenate([part.ravel() for part in model.get_weights()]))
     np.testing.assert_allclose(weights[1], weights[0], rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["mse", quarter], ids=["name", "function"])
+def test_a_step_by_hand_has_the_same_precision(loss, make, data):
+    """What Keras makes at the first call would stay in float32."""
+    model = make(network("float64"))
+    model.compile(keras.optimizers.SGD(0.0), loss, metrics=["mae"])
+    y = tf.constant(data)
+    assert float(model.compute_loss(None, y, y + 1e-12)) > 0.0
+    assert 0.0 < float(model.compute_metrics(None, y, y + 1e-12)["mae"]) < 1e-11

@@ -295,6 +295,17 @@ def test_a_simulator_that_cannot_be_asked_warns(rng):
         assert model.kind(rng.normal(size=(5, 3)).astype("float32")) == "kernel"
 
 
+def test_a_simulator_that_answers_nothing_finite_warns(rng):
+    """A logarithm of what may be negative, with a mean over the batch: all NaN, as if samples did not matter."""
+
+    def simulate(x):
+        return tf.math.log(x) - tf.reduce_mean(tf.math.log(x), axis=0)
+
+    model = training.SpectralModel(dense_network(), simulate)
+    with pytest.warns(UserWarning, match="the simulator answers nothing finite"):
+        model.kind(rng.normal(size=(5, 3)).astype("float32"))
+
+
 def test_one_sample_may_be_the_largest_wherever_it_is(rng):
     """The first random input is nearest to itself: with it in the batch the factor is one, without it is not."""
     first = np.random.default_rng(0).normal(size=(5, 3))[0]

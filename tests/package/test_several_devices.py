@@ -1,4 +1,4 @@
-"""Three steps on two devices and in two processes: the weights and all that is reported are those of one device."""
+"""Six steps on two devices and in two processes: the weights and all that is reported are those of one device."""
 
 import json
 import os

@@ -1,5 +1,7 @@
 """The Keras contract of the physics models, and their steps against steps written out by hand."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -240,6 +242,77 @@ def test_a_step_is_traced_once(model, data, monkeypatch):
     history = model.fit(data, data, batch_size=20, epochs=2, verbose=0).history
     assert traced == ["once"]
     assert {"mae", "mean_squared_error"} <= set(history)
+
+
+@pytest.mark.parametrize("strategy", [lambda: tf.distribute.MirroredStrategy(["CPU:0"])], ids=["mirrored"])
+def test_a_strategy_of_one_device_changes_nothing(strategy, data):
+    """Keras makes what reports before the first step there."""
+    found = []
+    for scope in (contextlib.nullcontext, strategy().scope):
+        with scope():
+            model = models()["scale-invariant"]()
+            model.compile(keras.optimizers.SGD(0.1), metrics=["mae"])
+        history = model.fit(data, data, batch_size=20, epochs=2, shuffle=False, verbose=0).history
+        found.append([history[name][-1] for name in ("loss", "mae", "proxy")])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+
+
+def test_inputs_may_be_sparse():
+    dense = np.eye(4, dtype="float32") + 1.0
+    wanted = []
+    for sparse in (False, True):
+        keras.utils.set_random_seed(1)
+        net = keras.Sequential([keras.Input((4,), sparse=sparse), keras.layers.Dense(2, bias_initializer="ones")])
+        model = training.DifferentiablePhysics(net, SQUARE)
+        model.compile(keras.optimizers.SGD(0.01), metrics=["mae"])
+        inputs = tf.sparse.from_dense(dense) if sparse else dense
+        history = model.fit(inputs, dense[:, :2], epochs=2, batch_size=4, shuffle=False, verbose=0).history
+        wanted.append([history["loss"][-1], history["mae"][-1]])
+    np.testing.assert_allclose(wanted[1], wanted[0], rtol=1e-5)
+
+
+class Adding(keras.layers.Layer):
+    """A layer with a loss of its own."""
+
+    def call(self, x):
+        self.add_loss(tf.reduce_mean(x**2))
+        return x
+
+
+@pytest.mark.parametrize("make", [training.DifferentiablePhysics, training.ScaleInvariantPhysics])
+def test_losses_of_layers_count_and_are_not_compiled(make, data):
+    for options in ({}, {"jit_compile": True}):
+        net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, bias_initializer="ones"), Adding()])
+        model = make(net, SQUARE)
+        model.compile(keras.optimizers.SGD(0.0), training.HalfSquaredError(), **options)
+        if options:
+            with pytest.raises(ValueError, match="add_loss and activity regularisers are not compiled by XLA"):
+                model.train_on_batch(data, data)
+        else:
+            x = net(data)
+            loss = np.mean(np.sum((x**2 - data) ** 2, axis=1)) / 2.0 + np.mean(x**2)
+            assert_close(model.train_on_batch(data, data, return_dict=True)["loss"], loss, rtol=1e-5)
+
+
+def test_what_was_not_compiled_comes_back_uncompiled(tmp_path, data):
+    model = training.SpectralModel(network(), SQUARE)
+    model(data)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="compile"):
+        loaded.fit(data, data, verbose=0)
+
+
+def test_a_goal_whose_width_is_not_known_must_have_that_of_y(data):
+    """Nothing is broadcast, also where only the run knows the sizes."""
+    signature = (tf.TensorSpec((None, 2)), tf.TensorSpec((None, None)))
+    for goal, fits in ((data, True), (data[:, :1], False)):
+        batches = tf.data.Dataset.from_generator(lambda goal=goal: [(data, goal)], output_signature=signature)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(1))
+        model = training.DifferentiablePhysics(network(), SQUARE)
+        model.compile(keras.optimizers.SGD(0.01))
+        with contextlib.nullcontext() if fits else pytest.raises(tf.errors.InvalidArgumentError, match="shape"):
+            model.fit(batches, shuffle=False, verbose=0)
 
 
 def test_learning_rate_schedule(data):
@@ -615,6 +688,8 @@ def test_solvers_broadcast_no_target(solver, shape):
             "simulator must return .* tf.ensure_shape tells what TensorFlow cannot see",
         ),
         (lambda x: np.ones((4, 2), "float32"), TypeError, "simulator must return tensors, got ndarray"),
+        (lambda x: tf.complex(x, x), TypeError, "simulator must return float32 or float64, got complex64"),
+        (lambda x: tf.cast(3.0 * x, tf.int32), TypeError, "simulator must return float32 or float64, got int32"),
     ],
 )
 def test_what_no_simulator_returns(simulate, error, message, data):
