@@ -243,6 +243,7 @@ def test_a_step_that_is_not_finite_ends_one_training_only():
 
 
 @pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.filterwarnings("ignore:the simulator answers nothing finite")
 def test_a_training_may_die_in_its_first_step(run_eagerly):
     def overflows(network):
         model = pg.training.SpectralModel(network, lambda x: x * tf.exp(1e4 * (x + 2.0) ** 2))
