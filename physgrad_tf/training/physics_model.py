@@ -398,6 +398,7 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
         """The compiled metrics of y* (here `y`) and y (here `y_pred`), weighted by `sample_weight`, by name."""
         if not is_like(y, y_pred):
             y, sample_weight = of_y(y, sample_weight)
+        self._reported = ()  # all of them, whatever kind of step was the last
         with floatx(precision_of(self.network)):
             self.make_outside("metrics", super().compute_metrics, None, y, y_pred, sample_weight)
             results = super().compute_metrics(x, y, y_pred, sample_weight)

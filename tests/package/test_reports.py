@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from physgrad_tf import training
+from physgrad_tf import simulators, training
 from physgrad_tf.training.guard import stop_unless_finite
 from tests.package.agreement import assert_close
 
@@ -234,3 +234,16 @@ def test_a_distance_may_leave_the_inputs_out(data):
     model.compile()
     found = model.evaluate(inputs, target, verbose=0, return_dict=True)["x_error"]
     assert_close(found, np.abs(model.network(inputs) - target).sum(axis=1).mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"run_eagerly": True}], ids=str)
+@pytest.mark.parametrize(
+    ("make", "own"), [(training.ScaleInvariantPhysics, "proxy"), (training.SpectralModel, "rank")], ids=["SIP", "HIG"]
+)
+def test_every_epoch_reports_what_the_first_does(make, own, options, data):
+    """Also after a validation, which reports less."""
+    model = make(network(), simulators.Square())
+    model.compile(keras.optimizers.SGD(0.01), training.HalfSquaredError(), **options)
+    history = model.fit(*data, epochs=3, batch_size=4, verbose=0, validation_data=data).history
+    assert {own, "loss", "val_loss"} <= set(history)
+    assert {len(values) for values in history.values()} == {3}
