@@ -35,6 +35,8 @@ TOLERANCE = 1e-4
 
 #: The verdict on a network that could not be asked, so that what follows it cannot be asked either.
 UNASKED = ""
+#: Sizes of random inputs that a simulator is asked about, the next one where it answers nothing finite.
+SIZES = (1.0, 0.1, 0.01)
 #: The samples of the batches.
 ROWS = ([0, 0, 1], [0, 0, 2, 3], [1, 2])
 
@@ -121,15 +123,18 @@ def why_outputs_dependent(
     def traced(batch: Any) -> tf.Tensor:  # not called as a tf.function: TensorFlow would warn of the second shape
         return tf.function(outputs, autograph=False).get_concrete_function(batch)(batch)
 
-    def answers_of(run: Callable[[Any], tf.Tensor]) -> list[list[np.ndarray]]:
+    def answers_of(run: Callable[[Any], tf.Tensor], size: float) -> list[list[np.ndarray]]:
         with tf.init_scope(), keras.StatelessScope():
-            return [[keras.ops.convert_to_numpy(run(batch))] for batch in _batches(inputs)]
+            return [[keras.ops.convert_to_numpy(run(batch))] for batch in _batches(inputs, size)]
 
     try:
-        try:
-            answers = answers_of(traced)
-        except Exception:  # noqa: BLE001 (it may only run eagerly)
-            answers = answers_of(outputs)
+        for size in SIZES:
+            try:
+                answers = answers_of(traced, size)
+            except Exception:  # noqa: BLE001 (it may only run eagerly)
+                answers = answers_of(outputs, size)
+            if all(np.isfinite(part).any() for run in answers for part in run):
+                return _differing("the simulator", answers)
     except Exception as error:  # noqa: BLE001 (whatever a reader's simulator raises is said)
         warnings.warn(
             f"the simulator could not be asked about the network's answers to random inputs ({type(error).__name__}: "
@@ -137,24 +142,26 @@ def why_outputs_dependent(
             stacklevel=2,
         )
         return None
-    if not all(np.isfinite(part).any() for run in answers for part in run):
-        warnings.warn(
-            "the simulator answers nothing finite to the network's answers to random inputs, so that nothing tells "
-            "whether it treats the samples of a batch one by one.",
-            stacklevel=2,
-        )
-        return None
-    return _differing("the simulator", answers)
+    warnings.warn(
+        "the simulator answers nothing finite to the network's answers to random inputs, so that nothing tells whether "
+        "it treats the samples of a batch one by one.",
+        stacklevel=2,
+    )
+    return None
 
 
-def _batches(inputs: Any) -> list[Any]:
-    """Random inputs in the batches of `ROWS`."""
+def _batches(inputs: Any, size: float = 1.0) -> list[Any]:
+    """Random inputs of this `size` in the batches of `ROWS`."""
     rng = np.random.default_rng(0)
 
     def points(leaf: Any) -> np.ndarray:
         shape = (5, *leaf.shape[1:])
         dtype = tf.as_dtype(leaf.dtype).as_numpy_dtype
-        return rng.normal(size=shape).astype(dtype) if np.issubdtype(dtype, np.floating) else rng.integers(0, 2, shape)
+        return (
+            (size * rng.normal(size=shape)).astype(dtype)
+            if np.issubdtype(dtype, np.floating)
+            else rng.integers(0, 2, shape)
+        )
 
     pool = keras.tree.map_structure(points, inputs)
     dtypes = keras.tree.map_structure(lambda leaf: leaf.dtype, inputs)

@@ -306,6 +306,17 @@ def test_a_simulator_that_answers_nothing_finite_warns(rng):
         model.kind(rng.normal(size=(5, 3)).astype("float32"))
 
 
+def test_a_simulator_that_bursts_is_asked_about_smaller_inputs(rng):
+    """Beyond one it overflows, and there all samples are alike; below, the mean of the batch is seen."""
+
+    def simulate(x):
+        return (x - tf.reduce_mean(x, axis=0)) * tf.exp(1e4 * tf.nn.relu(tf.reduce_max(tf.abs(x)) - 0.5))
+
+    network = keras.Sequential([keras.Input((3,)), layers.Dense(3, kernel_initializer="identity")])
+    model = training.SpectralModel(network, simulate)
+    assert model.kind(rng.normal(size=(5, 3)).astype("float32")) == "reverse"
+
+
 def test_one_sample_may_be_the_largest_wherever_it_is(rng):
     """The first random input is nearest to itself: with it in the batch the factor is one, without it is not."""
     first = np.random.default_rng(0).normal(size=(5, 3))[0]
