@@ -463,7 +463,11 @@ class PhysicsModel(keras.Model):  # type: ignore[misc]
             raise
 
     def refuse_added_losses(self) -> None:
-        """Raise where layers add losses inside of a function that XLA compiles: outside of it they would be missing."""
+        """Losses that layers add inside of a function that XLA compiles would be missing outside of it.
+
+        Raises:
+            ValueError: if there are any, and XLA compiles.
+        """
         n_regularisers = sum(variable.regularizer is not None for variable in self.trainable_variables)
         if self._xla and len(self.losses) > n_regularisers:
             raise ValueError("add_loss and activity regularisers are not compiled by XLA here: leave jit_compile out.")
