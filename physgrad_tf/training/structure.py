@@ -51,9 +51,8 @@ def like(name: str, structure: Any, reference: Any, reference_name: str) -> Any:
     def one(leaf: Any, wanted: tf.Tensor) -> tf.Tensor:
         if not wanted.shape.is_compatible_with(leaf.shape):
             raise ValueError(f"{name} must have the shape of {reference_name}, {wanted.shape}, got {leaf.shape}.")
-        leaf = tf.ensure_shape(
-            tf.cast(leaf, wanted.dtype), wanted.shape
-        )  # what is not known now is checked when it runs
+        # What is not known now is checked when it runs.
+        leaf = tf.ensure_shape(tf.cast(leaf, wanted.dtype), wanted.shape)
         if not wanted.shape[1:].is_fully_defined():
             same = tf.debugging.assert_equal(tf.shape(leaf), tf.shape(wanted), f"{name} and {reference_name} differ")
             with tf.control_dependencies([same]):
