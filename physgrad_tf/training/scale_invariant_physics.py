@@ -226,9 +226,9 @@ def unless_zero(sample_weight: Any, wanted: Any, present: Any) -> Any:
 
 def one_weight(sample_weight: Any) -> tf.Tensor:
     """The weights of samples, or raise where Keras hands them over for every output."""
-    if tf.is_tensor(sample_weight):
-        return sample_weight
-    raise ValueError(
-        "ScaleInvariantPhysics weights whole samples in x; for several outputs y Keras hands over weights of each. "
-        "Leave sample_weight out, or let the simulator return one tensor."
-    )
+    if isinstance(sample_weight, (dict, list, tuple)):
+        raise ValueError(
+            "ScaleInvariantPhysics weights whole samples in x; for several outputs y Keras hands over weights of each. "
+            "Leave sample_weight out, or let the simulator return one tensor."
+        )
+    return tf.convert_to_tensor(sample_weight)  # run eagerly, train_on_batch hands over arrays

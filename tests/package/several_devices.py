@@ -68,8 +68,10 @@ CASES += [(name, "mean", True, True, N) for name in ("gradient", "scale-invarian
 CASES += [(name, loss, False, True, N) for name in ("gradient", "half-inverse") for loss in ("sum", "weighted mean")]
 CASES += [("half-inverse, products", "weighted mean", False, True, N)]
 CASES += [("half-inverse, layer by layer", "mean", True, False, LONE)]
-#: A process that gets no sample at all is refused, since the simulator asks for one at least.
-CASES_OF_PROCESSES = [case for case in CASES if case[-1] != LONE]
+#: What differs between processes is how they meet; each way to a step that lets them meet runs in processes, too.
+MEETING = ("gradient", "scale-invariant", "half-inverse", "half-inverse, decomposed", "half-inverse, products")
+CASES_OF_PROCESSES = [case for case in CASES[: len(MODELS)] if case[0] in (*MEETING, "Gauss-Newton, products of J Jᵀ")]
+CASES_OF_PROCESSES += [("half-inverse", "sum", False, True, N)]
 
 
 def train(strategy, name, loss, xla, weighted, n):

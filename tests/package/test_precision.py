@@ -231,12 +231,12 @@ def test_a_simulator_in_float64_behind_a_network_in_float32(name, weighted, opti
             return tf.concat([x**2, tf.sin(x)], axis=1)
 
     weights = []
-    for simulator in (InFloat32(), InFloat64()):
+    for simulator, how in ((InFloat32(), {"run_eagerly": True}), (InFloat64(), options)):
         keras.utils.set_random_seed(1)
         hidden = keras.layers.Dense(4, "tanh")
         network = keras.Sequential([keras.Input((2,)), hidden, keras.layers.Dense(2, bias_initializer="ones")])
         model = WITH_ANOTHER_DTYPE[name](network, simulator)
-        model.compile(keras.optimizers.SGD(0.1), training.HalfSquaredError(), **options)
+        model.compile(keras.optimizers.SGD(0.1), training.HalfSquaredError(), **how)
         model.train_on_batch(inputs, y, sample_weight=weight)
         weights.append(np.concatenate([part.ravel() for part in model.get_weights()]))
     np.testing.assert_allclose(weights[1], weights[0], rtol=0.0, atol=1e-5)

@@ -78,7 +78,7 @@ def test_the_step_is_the_equation_written_out(data, n, rcond, exponent, mode, ja
     """Fewer rows than weights, more rows, the SVD, and as many products as rows; by the sum loss ∂L/∂y = y − y*."""
     data = data[:n].astype("float64")
     options = {"exponent": exponent, "rcond": rcond, "mode": mode, "jacobian": jacobian, "n_products": n_products}
-    model = new_model(network("float64"), **options)
+    model = new_model(network("float64"), **options, **SIZE_UNASKED)
     model.compile(loss=training.HalfSquaredError("sum", dtype="float64"), run_eagerly=True)
     expected, s, kept = by_hand(model, data, lambda y: y - data)
     before = weights_of(model)
@@ -100,7 +100,7 @@ def test_any_loss_and_its_normalisation_enter_through_its_gradient(data):
         "mse": "mse",
         "log cosh": keras.losses.LogCosh(),
     }.items():
-        model = new_model()
+        model = new_model(**SIZE_UNASKED)
         model.compile(loss=loss, run_eagerly=True)
         before = weights_of(model)
         expected = by_hand(model, data, lambda y: np.tanh(y - data) / y.size)[0]
@@ -117,7 +117,7 @@ def test_copies_of_a_sample_change_the_step_as_documented(data, exponent):
     norms = {}
     for copies in (1, 4):
         for reduction in ("sum", "sum_over_batch_size"):
-            model = new_model(network("float64"), exponent=exponent)
+            model = new_model(network("float64"), exponent=exponent, **SIZE_UNASKED)
             model.compile(loss=training.HalfSquaredError(reduction), run_eagerly=True)
             one = np.repeat(data[:1].astype("float64"), copies, axis=0)
             norms[copies, reduction] = model.train_on_batch(one, one, return_dict=True)["step_norm"]
@@ -128,8 +128,8 @@ def test_copies_of_a_sample_change_the_step_as_documented(data, exponent):
 
 def step_with(data, weight=None, loss=None, **options):
     """One step towards y* = data from weights that are always the same."""
-    model = new_model(network("float64"), **options)
-    model.compile(loss=loss or training.HalfSquaredError("sum"))
+    model = new_model(network("float64"), **options, **SIZE_UNASKED)
+    model.compile(loss=loss or training.HalfSquaredError("sum"), run_eagerly=True)
     before = weights_of(model)
     model.train_on_batch(data, data, sample_weight=weight)
     return moved(model, before)
@@ -177,8 +177,8 @@ def test_weights_of_single_outputs(data):
         def simulate(self, x, inputs=None):
             return super().simulate(x)[:, :1]
 
-    model = new_model(network("float64"), First())
-    model.compile(loss=training.HalfSquaredError("sum"))
+    model = new_model(network("float64"), First(), **SIZE_UNASKED)
+    model.compile(loss=training.HalfSquaredError("sum"), run_eagerly=True)
     before = weights_of(model)
     model.train_on_batch(data, data[:, :1])
     assert_close(found, moved(model, before), rtol=1e-9)

@@ -161,8 +161,8 @@ def test_on_a_linear_problem_the_linear_model_is_right(kind, loss, weighted, rng
     inputs, target = rng.normal(size=(10, 3)), rng.normal(size=(10, 2))
     weights = rng.uniform(0.1, 3.0, 10) if weighted else np.ones(10)
     network = keras.Sequential([keras.Input((3,)), layers.Dense(2, dtype="float64")])
-    model = training.SpectralModel(network, lambda x: 2.0 * x, -1.0, trust_region=True, **KINDS[kind])
-    model.compile(loss=loss)
+    model = training.SpectralModel(network, lambda x: 2.0 * x, -1.0, trust_region=True, **KINDS[kind] | SIZE_UNASKED)
+    model.compile(loss=loss, run_eagerly=True)
     options = {"sample_weight": weights} if weighted else {}
     history = model.fit(inputs, target, epochs=1, batch_size=10, verbose=0, **options).history
     assert_close(history["ratio"][0], 1.0, 1e-6)
