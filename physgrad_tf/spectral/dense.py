@@ -166,7 +166,11 @@ def derivative(
             divided_differences(s, f, exponent, s > tf.maximum(threshold, tiny), slope),
             divided_sums(s, f, slope),
             divided_filter(s, exponent, rcond, mode),
-            lambda upstream: tape.gradient(f, s, upstream, unconnected_gradients="zero"),
+            lambda upstream: tf.where(
+                s > tiny,
+                tape.gradient(f, s, upstream, unconnected_gradients="zero"),
+                slope * upstream,  # the filter leaves an exact zero out, where f has the slope of all that is clamped
+            ),
         )
 
         def refuse(*upstream: tf.Tensor) -> tf.Tensor:  # it would be that of the SVD, wrong at equal singular values

@@ -67,6 +67,18 @@ def test_both_forms_against_finite_differences(name, shape, exponent, mode, rng)
     assert_close(tape.gradient(stepped, x), along, rtol=1e-8)
 
 
+@pytest.mark.parametrize("exponent", [-1.0, -0.5, 0.0, 1.0])
+def test_an_exact_zero_has_the_slope_of_what_is_clamped(exponent, rng):
+    """As where a column of J vanishes: f(σ) = τ^(p−1) σ there, which the filter leaves out."""
+    a, weights = np.diag([1.0, 0.5, 0.0]), rng.normal(size=(3, 3))
+    expected = gradient_by_differences(lambda a: np.sum(weights * power_by_numpy(a, exponent, 0.1, "clamp")), a)
+    x = tf.constant(a)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        whole = tf.reduce_sum(weights * spectral.spectral_power(x, exponent, rcond=0.1, mode="clamp"))
+    assert_close(tape.gradient(whole, x), expected, rtol=1e-8)
+
+
 def mirrored(b):
     """x ↦ x + b·(x₂, x₁), whose Jacobian at b = 0 is the identity: all singular values are equal."""
     return lambda x: x + b * tf.reverse(x, axis=[1])
