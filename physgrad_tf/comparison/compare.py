@@ -65,6 +65,7 @@ def compare(
             another shape than the goals, or a baseline has the name of a method.
     """
     check(methods, seeds, tuning_seeds, n_records, data)
+    seeds, tuning_seeds = ([int(seed) for seed in its] for its in (seeds, tuning_seeds))  # Keras takes no NumPy ones
     n_samples("held_out", held_out)
     validation.function("new_network", new_network)
     validation.count("max_extensions", max_extensions, minimum=0)

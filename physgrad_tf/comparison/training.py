@@ -78,7 +78,7 @@ class Trainer:
         stopped_at = stopped_by = None
         try:
             self.model.fit(self.batches(seed), callbacks=[records], shuffle=False, verbose=0, **steps)
-        except tf.errors.InvalidArgumentError as error:
+        except (tf.errors.InvalidArgumentError, ValueError) as error:
             stopped_by = what_is_not_finite(error)
             if stopped_by is None:
                 raise
@@ -105,10 +105,12 @@ class Trainer:
         return shuffled.batch(self.method.batch_size, drop_remainder=True)
 
 
-def what_is_not_finite(error: tf.errors.InvalidArgumentError) -> str | None:
-    """What `physgrad_tf.training.guard` found; None if the error is another one."""
-    # In a graph the message stands in brackets, eagerly in quotation marks.
-    found = re.search(r"(?P<what>the [^\[\]']*) is not finite; the weights", str(error))
+def what_is_not_finite(error: Exception) -> str | None:
+    """What `physgrad_tf.training.guard` found, or `validation.finite` before it; None if the error is another one."""
+    # In a graph the message of the guard stands in brackets, eagerly in quotation marks.
+    found = re.search(r"(?P<what>the [^\[\]']*) is not finite; the weights", str(error)) or re.search(
+        r"(?P<what>[\w()., ]+) must be finite", str(error)
+    )
     return found["what"] if found else None
 
 

@@ -259,6 +259,33 @@ def test_a_training_may_die_in_its_first_step(run_eagerly):
     assert runs.history == {}
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_a_training_dies_as_well_where_a_check_speaks_before_the_step(run_eagerly):
+    """The weights overflow in a step, and the simulator refuses what comes of them in the next one."""
+
+    def build(network):
+        model = pg.training.DifferentiablePhysics(network, pg.simulators.Heat(0.5))
+        model.compile(keras.optimizers.SGD(), "mse", run_eagerly=run_eagerly)
+        return model
+
+    def of_fields():
+        return keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 3, padding="same")])
+
+    fields = np.random.default_rng(0).normal(size=(4, 4, 4, 1)).astype("float32")
+    method = pg.comparison.Method(build, (1e-2, 1e30), n_steps=8, batch_size=2)
+    found = pg.comparison.compare({"DP": method}, of_fields, (fields, fields), (fields, fields), **ONCE)["DP"]
+    assert found.rate == 1e-2
+    assert np.isinf(found.tuning[1e30]).all()
+    assert np.isfinite(found.ends).all()
+
+
+def test_seeds_may_come_from_numpy():
+    method = {"GD": whole_batch((0.1,))}
+    found = pg.comparison.compare(method, line, DATA, HELD_OUT, n_records=1, seeds=np.arange(1), tuning_seeds=[100])
+    plain = pg.comparison.compare(method, line, DATA, HELD_OUT, **ONCE)
+    np.testing.assert_array_equal(found["GD"].measured, plain["GD"].measured)
+
+
 def test_one_that_logged_nothing_does_not_take_the_others_histories():
     logged = stacked([{"loss": np.array([2.0, 1.0])}, {}], n_records=2)
     np.testing.assert_array_equal(logged["loss"], [[2.0, 1.0], [np.inf, np.inf]])
