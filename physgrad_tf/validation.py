@@ -33,7 +33,10 @@ def floating(name: str, value: Any) -> tf.Tensor:
 
 
 def finite(name: str, tensor: tf.Tensor) -> tf.Tensor:
-    """Return `tensor`; NaN or Inf raise `ValueError` (eager) or stop the compiled run that computes them."""
+    """Return `tensor`; NaN or Inf raise `ValueError` (eager) or stop the graph that computes them.
+
+    XLA leaves this check out.
+    """
     if not tf.executing_eagerly():
         return tf.debugging.check_numerics(tensor, f"{name} must be finite.")
     n_bad = int(tf.math.count_nonzero(~tf.math.is_finite(tensor)))
@@ -57,7 +60,9 @@ def one_value_per_sample(name: str, values: Any, points: tf.Tensor) -> tf.Tensor
     tensor = tensor_from(name, values, points)
     if tensor.shape.rank != 1 or not tensor.shape.is_compatible_with(points.shape[:1]):
         raise ValueError(f"{name} must return one value per sample, shape {points.shape[:1]}, got {tensor.shape}.")
-    return tensor
+    if tensor.shape.is_fully_defined() and points.shape[:1].is_fully_defined():
+        return tensor
+    return of_shape(tensor, tf.shape(points)[:1], f"{name} must return one value per sample")
 
 
 def one_point_per_sample(name: str, values: Any, points: tf.Tensor) -> tf.Tensor:
@@ -90,7 +95,15 @@ def like(name: str, value: Any, reference: tf.Tensor, reference_name: str) -> tf
         )
     if tensor.shape.rank != reference.shape.rank or not tensor.shape.is_compatible_with(reference.shape):
         raise ValueError(f"{name} must have the shape of {reference_name}, {reference.shape}, got {tensor.shape}.")
-    return tensor
+    if reference.shape.is_fully_defined() and tensor.shape.is_fully_defined():
+        return tensor
+    return of_shape(tensor, tf.shape(reference), f"{name} must have the shape of {reference_name}")
+
+
+def of_shape(tensor: tf.Tensor, shape: tf.Tensor, message: str) -> tf.Tensor:
+    """Return `tensor`, or stop the run where only it knows that the shape is another one: nothing is broadcast."""
+    with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(tensor), shape, message)]):
+        return tf.identity(tensor)
 
 
 def real(name: str, value: Any) -> float:

@@ -75,6 +75,26 @@ def test_saddle_free_newton_equals_scipy_absolute_hessian(x):
     assert_close(updates.saddle_free_newton(coupled, tf.constant(x), 0.4), expected, rtol=1e-7)
 
 
+UNKNOWN = [tf.TensorSpec([None, 2], tf.float64)] * 2
+
+
+@pytest.mark.parametrize(("n_points", "n_wishes"), [(1, 5), (5, 1)])
+@pytest.mark.parametrize("rule", [updates.inverse_gradient, updates.physical_gradient, updates.gauss_newton])
+def test_a_wish_of_another_batch_is_not_broadcast_where_only_the_run_knows(rule, n_points, n_wishes):
+    points, wishes = np.ones((n_points, 2)), np.ones((n_wishes, 2))
+    of_swirl = lambda x, wish: rule(SWIRL, x, wish)  # noqa: E731
+    with pytest.raises(ValueError, match="delta_y must have the shape of"):
+        of_swirl(points, wishes)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="delta_y must have the shape of"):
+        tf.function(of_swirl, input_signature=UNKNOWN)(points, wishes)
+
+
+def test_one_loss_for_all_samples_is_refused_where_only_the_run_knows():
+    one = lambda x: updates.gradient_descent(lambda x: tf.reshape(tf.reduce_mean(x**2), [1]), x, 1.0)  # noqa: E731
+    with pytest.raises(tf.errors.InvalidArgumentError, match="loss must return one value per sample"):
+        tf.function(one, input_signature=UNKNOWN[:1])(np.ones((3, 2)))
+
+
 @pytest.mark.parametrize("c", [1e-200, 1e-30, 1e30])
 def test_the_unit_of_the_loss_does_not_matter_to_newton(c):
     """Nor to what counts as singular."""
