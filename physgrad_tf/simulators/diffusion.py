@@ -46,16 +46,16 @@ class Diffusion(FunctionOfX):
 
         Raises:
             TypeError: if `y` or `x_guess` is not floating.
-            ValueError: if a shape is wrong, or the amplification exceeds 1/ε of float64, 4.5e15: beyond that the answer
-                is rounding noise.
+            ValueError: if a shape is wrong, or the amplification exceeds 1/ε of the dtype of `y`, 8.4e6 for float32 and
+                4.5e15 for float64: beyond that the answer is the rounding of y.
         """
         y = validation.batch_of_points("y", y)
         validation.like("x_guess", x_guess, y, "y")
         condition = self.condition_number(y.shape[1])
-        if condition > 1.0 / np.finfo(np.float64).eps:
+        if condition > 1.0 / np.finfo(y.dtype.as_numpy_dtype).eps:
             raise ValueError(
                 f"y cannot be inverted: nu_t = {self.nu_t} damps the shortest wave by {condition:.1e}, "
-                "more than float64 resolves."
+                f"more than {y.dtype.name} resolves."
             )
         return self.damp(y, -self.nu_t)
 

@@ -31,7 +31,7 @@ class Exponential(FunctionOfX):
 
         Raises:
             TypeError: if `y` or `x_guess` is not floating.
-            ValueError: if a shape is wrong or some y is not positive.
+            ValueError: if a shape is wrong or some y is not positive. In a graph that gives NaN, or −∞ for 0.
         """
         y = validation.batch_of_points("y", y)
         validation.like("x_guess", x_guess, y, "y")

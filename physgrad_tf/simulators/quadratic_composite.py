@@ -35,7 +35,7 @@ class QuadraticComposite(FunctionOfX):
 
         Raises:
             TypeError: if `y` or `x_guess` is not floating.
-            ValueError: if a shape is wrong or some y₂ is negative.
+            ValueError: if a shape is wrong or some y₂ is negative. In a graph that gives NaN.
         """
         y = validation.columns("y", y, 2)
         x_guess = validation.like("x_guess", x_guess, y, "y")

@@ -31,7 +31,7 @@ class Square(FunctionOfX):
 
         Raises:
             TypeError: if `y` or `x_guess` is not floating.
-            ValueError: if a shape is wrong or some y is negative: it has no pre-image.
+            ValueError: if a shape is wrong or some y is negative: it has no pre-image. In a graph it gives NaN.
         """
         y = validation.batch_of_points("y", y)
         x_guess = validation.like("x_guess", x_guess, y, "y")

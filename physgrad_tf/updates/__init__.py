@@ -1,7 +1,7 @@
 """The update rules of the book, as pure functions of a batch of points.
 
-Every rule has the same signature, `rule(function, x, step, …) → Δx`: what is minimised or simulated, where, and how
-far. Two currencies of `step` divide the rules. Those driven by a loss take a rate η. Those driven by a simulator take
+Every rule has the same order of arguments, `rule(function, x, step, …) → Δx`: what is minimised or simulated, where,
+and how far. Two currencies of the step divide the rules. Those driven by a loss take a rate η. Those driven by a simulator take
 Δy, the step that is wanted in the simulator's output.
 
 ======================== ============ =================================== ==========================================
@@ -17,7 +17,7 @@ half_inverse_gradient    simulator P  Δy = −η ∂L/∂y                     
 ======================== ============ =================================== ==========================================
 
 The rules compose. Δy may be a function of y, and a loss-driven rule applied in y is such a function: with
-`step=lambda y: newton(loss, y, eta)` an inverse gradient takes the Newton step of the loss in y back to x.
+`delta_y=lambda y: newton(loss, y, eta)` an inverse gradient takes the Newton step of the loss in y back to x.
 """
 
 from physgrad_tf.updates.gradient_descent import gradient_descent

@@ -29,7 +29,7 @@ def newton(loss: Callable[[tf.Tensor], tf.Tensor], x: Any, eta: float) -> tf.Ten
         TypeError: as `jacobians.hessian`, or if `eta` is not a number.
         ValueError: as `jacobians.hessian`, if `eta` is not positive and finite, or if a Hessian is exactly singular,
             a pivot being zero; one that is nearly so gives a very long step. Inside a `tf.function` a singular Hessian
-            stops the run with `tf.errors.InvalidArgumentError`.
+            stops the run with `tf.errors.InvalidArgumentError`, unless XLA compiles it, which leaves checks out.
     """
     eta = validation.positive("eta", eta)
     slope = jacobians.gradient(loss, x)

@@ -193,6 +193,11 @@ def test_leapfrog_keeps_area_and_energy_and_euler_does_not(x):
             ValueError,
             "y cannot be inverted: nu_t = 8.0 damps the shortest wave by 2.0e\\+34",
         ),
+        (
+            lambda: simulators.Diffusion(2.0).local_inverse(np.ones((1, 32), "f4"), np.ones((1, 32), "f4")),
+            ValueError,
+            "damps the shortest wave by 3.7e\\+08, more than float32 resolves",
+        ),
         (lambda: simulators.LeapfrogOscillator(n_steps=0, dt=0.1), ValueError, "n_steps must be at least 1, got 0"),
         (lambda: simulators.LeapfrogOscillator(n_steps=1, dt=0.0), ValueError, "dt must be positive, got 0.0"),
         (lambda: simulators.EulerOscillator(n_steps=2.0, dt=0.1), TypeError, "n_steps must be an integer, got float"),
