@@ -180,13 +180,19 @@ def claim(
         sentence,
         verdict,
         {name: _printed(number(name, value)) for name, value in (measured or {}).items()},
-        _printed(min(finite)) if finite else None,
+        _on_its_side_of_one(min(finite)) if finite else None,
     )
     show(record)
     # The margins themselves decide: three digits of 1.0003 are 1.
     if not all(margin is None or margin > 1.0 for margin in margins):
         failed = [each.words if isinstance(each, Inequality) else "an exact check" for each in checks if not each]
         raise ClaimFailed(f"{id}: {'; '.join(failed)}. The check failed for: {sentence}")
+
+
+def _on_its_side_of_one(margin: float) -> float:
+    """The margin with the digits that are printed, or with all of them where rounding would hide that it passes."""
+    rounded = _printed(margin)
+    return rounded if (rounded > 1.0) == (margin > 1.0) else margin
 
 
 def shown(number: float) -> str:

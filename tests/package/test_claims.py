@@ -43,8 +43,9 @@ def test_an_inequality_that_does_not_hold_raises(check):
         claim("G1", "Two is one.", check=check, verdict="holds")
 
 
-def test_a_claim_passes_by_a_hair_and_not_without_it():
+def test_a_claim_passes_by_a_hair_and_not_without_it(capsys):
     claim("G1", "Just so.", check=below(1.0, 1.0001), verdict="holds")
+    assert "✓ G1" in capsys.readouterr().out
     with pytest.raises(ClaimFailed):
         claim("G1", "Just not.", check=below(1.0001, 1.0), verdict="holds")
 
