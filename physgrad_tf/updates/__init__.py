@@ -1,8 +1,8 @@
 """The update rules of the book, as pure functions of a batch of points.
 
 Every rule has the same order of arguments, `rule(function, x, step, …) → Δx`: what is minimised or simulated, where,
-and how far. Two currencies of the step divide the rules. Those driven by a loss take a rate η. Those driven by a simulator take
-Δy, the step that is wanted in the simulator's output.
+and how far. Two currencies of the step divide the rules. Those driven by a loss take a rate η. Those driven by a
+simulator take Δy, the step that is wanted in the simulator's output.
 
 ======================== ============ =================================== ==========================================
 rule                     function     step                                Δx
